@@ -33,39 +33,39 @@ extern "C" {
 #endif
 
 /* Every error neap reports, by C code and by the stable name scripts see as `err.code`. */
-#define NEAP_ERR_MAP(X)                                                                            \
-    X(ENOMEM, "out of memory")                                                                     \
-    X(EINVAL, "invalid argument")                                                                  \
-    X(ETIMEDOUT, "timed out")                                                                      \
-    X(ECANCELED, "canceled")                                                                       \
-    X(ECLOSED, "closed")                                                                           \
-    X(EOF, "end of stream")                                                                        \
-    X(EADDRINUSE, "address already in use")                                                        \
-    X(EADDRNOTAVAIL, "address not available")                                                      \
-    X(ECONNREFUSED, "connection refused")                                                          \
-    X(ECONNRESET, "connection reset by peer")                                                      \
-    X(ECONNABORTED, "connection aborted")                                                          \
-    X(ENOTCONN, "not connected")                                                                   \
-    X(EPIPE, "broken pipe")                                                                        \
-    X(EHOSTUNREACH, "host unreachable")                                                            \
-    X(ENETUNREACH, "network unreachable")                                                          \
-    X(EACCES, "permission denied")                                                                 \
-    X(EMFILE, "too many open files")                                                               \
-    X(ENOENT, "no such file or directory")                                                         \
-    X(EEXIST, "already exists")                                                                    \
-    X(EBUSY, "busy")                                                                               \
-    X(EAGAIN, "try again")                                                                         \
-    X(EIO, "input/output error")                                                                   \
-    X(EMSGSIZE, "message too large")                                                               \
-    X(ELIMIT, "limit exceeded")                                                                    \
-    X(EPROTO, "protocol error")                                                                    \
-    X(ENOTSUP, "not supported")                                                                    \
-    X(ENOTFOUND, "not found")                                                                      \
-    X(EDNS, "name resolution failed")                                                              \
-    X(ENOENDPOINT, "no endpoint available")                                                        \
-    X(ENORESPONDERS, "no responders")                                                              \
-    X(ESCRIPT, "script error")                                                                     \
-    X(EREDIRECTS, "too many redirects")                                                            \
+#define NEAP_ERR_MAP(X)                       \
+    X(ENOMEM, "out of memory")                \
+    X(EINVAL, "invalid argument")             \
+    X(ETIMEDOUT, "timed out")                 \
+    X(ECANCELED, "canceled")                  \
+    X(ECLOSED, "closed")                      \
+    X(EOF, "end of stream")                   \
+    X(EADDRINUSE, "address already in use")   \
+    X(EADDRNOTAVAIL, "address not available") \
+    X(ECONNREFUSED, "connection refused")     \
+    X(ECONNRESET, "connection reset by peer") \
+    X(ECONNABORTED, "connection aborted")     \
+    X(ENOTCONN, "not connected")              \
+    X(EPIPE, "broken pipe")                   \
+    X(EHOSTUNREACH, "host unreachable")       \
+    X(ENETUNREACH, "network unreachable")     \
+    X(EACCES, "permission denied")            \
+    X(EMFILE, "too many open files")          \
+    X(ENOENT, "no such file or directory")    \
+    X(EEXIST, "already exists")               \
+    X(EBUSY, "busy")                          \
+    X(EAGAIN, "try again")                    \
+    X(EIO, "input/output error")              \
+    X(EMSGSIZE, "message too large")          \
+    X(ELIMIT, "limit exceeded")               \
+    X(EPROTO, "protocol error")               \
+    X(ENOTSUP, "not supported")               \
+    X(ENOTFOUND, "not found")                 \
+    X(EDNS, "name resolution failed")         \
+    X(ENOENDPOINT, "no endpoint available")   \
+    X(ENORESPONDERS, "no responders")         \
+    X(ESCRIPT, "script error")                \
+    X(EREDIRECTS, "too many redirects")       \
     X(EINTERNAL, "internal error")
 
 enum neap_err {

@@ -1,0 +1,48 @@
+/* Listeners: they hand accepted streams to their owner. TCP and unix sockets.
+ *
+ * Running out of descriptors pauses accepting for a moment and is logged; it never ends a listener.
+ * Closing is asynchronous: on_close is last, then the memory is freed.
+ */
+#ifndef NP_NET_LISTENER_H
+#define NP_NET_LISTENER_H
+
+#include "net/stream.h"
+
+struct np_listener;
+struct np_listener_handler {
+    /* `s` is open and the callee's from here on; its handler must be set before returning. */
+    void (*on_accept)(struct np_listener *l, struct np_stream *s);
+    void (*on_close)(struct np_listener *l); /* may be NULL */
+};
+
+struct np_listen_options {
+    int backlog;     /* default 511 */
+    bool reuse_port; /* SO_REUSEPORT; default false, so that a port in use is an error */
+    bool v6_only;
+    int unix_mode; /* permissions of a unix socket, 0 leaves the umask's */
+};
+#define NP_LISTEN_OPTIONS_INIT \
+    {                          \
+        .backlog = 511         \
+    }
+
+/* `host` is a literal address ("0.0.0.0", "::", "127.0.0.1") or "localhost"; port 0 picks a free
+ * one. NEAP_EADDRINUSE, NEAP_EACCES … with words in `info`. */
+NEAP_MUST_CHECK enum neap_err np_tcp_listen(struct np_loop *loop, const char *host, int port,
+                                            const struct np_listen_options *opts,
+                                            const struct np_listener_handler *h, void *arg,
+                                            struct np_listener **out, struct neap_errinfo *info);
+/* A stale socket file that nobody listens on is replaced; the file is removed at close. */
+NEAP_MUST_CHECK enum neap_err np_unix_listen(struct np_loop *loop, const char *path,
+                                             const struct np_listen_options *opts,
+                                             const struct np_listener_handler *h, void *arg,
+                                             struct np_listener **out, struct neap_errinfo *info);
+void *np_listener_arg(const struct np_listener *l);
+/* As text: "127.0.0.1:8080" or "unix:/path". */
+void np_listener_address(const struct np_listener *l, char *out, size_t size);
+int np_listener_port(const struct np_listener *l);
+void np_listener_pause(struct np_listener *l, bool paused);
+void np_listener_set_ref(struct np_listener *l, bool ref);
+void np_listener_close(struct np_listener *l); /* may be called twice */
+
+#endif

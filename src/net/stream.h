@@ -1,0 +1,141 @@
+/* The stream: an ordered pair of byte channels, the same object for every transport, client and
+ * server. TCP, unix sockets and in-memory pipes implement it; a filter (TLS) is a stream over one.
+ *
+ * The contract:
+ * - A stream is made by its transport and owned by whoever got it, who must np_stream_close it.
+ * Closing is asynchronous: on_close is the last callback, called from the loop, never from inside
+ *   np_stream_close; the stream's memory is freed when it returns.
+ * - Callbacks come from the loop, never from inside a call on the stream. None but on_close comes
+ *   after np_stream_close.
+ * - on_read lends the bytes until it returns. Reading is off until np_stream_read_start and may be
+ *   stopped and started at any time; a transport reads no more while it is off (back-pressure).
+ * - A write gives the kernel what it takes and queues a copy of the rest. Nothing is refused for
+ *   back-pressure: a writer that cares stops while !np_stream_writable and goes on at on_drain,
+ * which comes once each time the queue, having been at or above `high_water`, falls to `low_water`.
+ *   Above `max_queue` a write fails with NEAP_ELIMIT and queues nothing.
+ * - on_error comes at most once, when the connection is broken (NEAP_ECONNRESET, NEAP_EPIPE …),
+ * could not be made, or timed out (NEAP_ETIMEDOUT). The stream is dead then: only close is useful.
+ * - on_end comes at most once: the peer will send no more. Writing goes on working (half-close).
+ * - One loop, one thread.
+ */
+#ifndef NP_NET_STREAM_H
+#define NP_NET_STREAM_H
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "net/addr.h"
+#include "net/timer.h"
+
+struct np_slice {
+    const char *p;
+    size_t n;
+};
+
+enum np_stream_state {
+    NP_STREAM_CONNECTING, /* on_open or on_error follows */
+    NP_STREAM_OPEN,
+    NP_STREAM_BROKEN,  /* on_error has been called */
+    NP_STREAM_CLOSING, /* on_close follows */
+    NP_STREAM_CLOSED,
+};
+
+struct np_stream;
+
+/* What its owner wants to hear. NULL members are allowed except on_close. */
+struct np_stream_handler {
+    void (*on_open)(struct np_stream *s); /* connected; never called for an accepted stream */
+    void (*on_read)(struct np_stream *s, const char *data, size_t n);
+    void (*on_end)(struct np_stream *s);
+    void (*on_drain)(struct np_stream *s);
+    void (*on_error)(struct np_stream *s, enum neap_err err);
+    void (*on_close)(struct np_stream *s);
+};
+
+/* What a transport implements. `write` takes what it can at once into `*taken` (0 when the kernel
+ * is full); it is never called while the stream has queued bytes. `want_write` asks for
+ * np_stream_can_write when the transport can take more. */
+struct np_stream_ops {
+    const char *kind; /* "tcp", "unix", "pipe", "tls" */
+    enum neap_err (*read_start)(struct np_stream *s);
+    void (*read_stop)(struct np_stream *s);
+    enum neap_err (*write)(struct np_stream *s, const struct np_slice *v, size_t nv, size_t *taken);
+    enum neap_err (*want_write)(struct np_stream *s);
+    enum neap_err (*shutdown)(struct np_stream *s); /* the queue is empty; send FIN */
+    void (*close)(struct np_stream *s);             /* then np_stream_gone from the loop */
+    void (*set_ref)(struct np_stream *s, bool ref); /* whether it keeps the loop alive */
+    enum neap_err (*peer)(struct np_stream *s, char *out, size_t size);  /* as text */
+    enum neap_err (*local)(struct np_stream *s, char *out, size_t size); /* as text */
+};
+
+struct np_stream {
+    const struct np_stream_ops *ops;
+    const struct np_stream_handler *handler;
+    void *arg; /* the owner's */
+    struct np_loop *loop;
+    enum np_stream_state state;
+    bool reading;      /* the owner wants bytes */
+    bool ended;        /* on_end was called */
+    bool shut;         /* shutdown asked for: no more writes */
+    bool shut_sent;    /* … and done */
+    bool above_high;   /* on_drain is owed */
+    bool lingering;    /* np_stream_finish: flushes, then discards what comes until the end */
+    enum neap_err err; /* why it is broken */
+    struct np_buf out; /* queued, oldest first */
+    size_t high_water; /* bytes, default 64 KiB */
+    size_t low_water;  /* bytes, default 16 KiB */
+    size_t max_queue;  /* bytes, default 64 MiB */
+    uint64_t bytes_in;
+    uint64_t bytes_out;    /* handed to the transport */
+    int64_t read_timeout;  /* ns, 0 none: reading is on and nothing comes */
+    int64_t write_timeout; /* ns, 0 none: bytes are queued and none leave */
+    int64_t idle_timeout;  /* ns, 0 none: nothing moves either way */
+    struct np_timer timer; /* serves all three, and lingering */
+    int64_t last_read;
+    int64_t last_write;
+};
+
+/* For owners. */
+void np_stream_set_handler(struct np_stream *s, const struct np_stream_handler *h, void *arg);
+NEAP_MUST_CHECK enum neap_err np_stream_read_start(struct np_stream *s);
+void np_stream_read_stop(struct np_stream *s);
+/* NEAP_ECLOSED after shutdown, close or an error; NEAP_ENOTCONN is not an error here: while
+ * connecting, bytes are queued. A transport's failure is returned and reported by on_error from the
+ * loop as well. */
+NEAP_MUST_CHECK enum neap_err np_stream_write(struct np_stream *s, const void *p, size_t n);
+NEAP_MUST_CHECK enum neap_err np_stream_writev(struct np_stream *s, const struct np_slice *v,
+                                               size_t nv);
+static inline size_t np_stream_queued(const struct np_stream *s)
+{
+    return np_buf_len(&s->out);
+}
+static inline bool np_stream_writable(const struct np_stream *s)
+{
+    return np_buf_len(&s->out) < s->high_water;
+}
+/* Half-close: what is queued leaves, then the peer sees the end. Asking twice is fine. */
+NEAP_MUST_CHECK enum neap_err np_stream_shutdown(struct np_stream *s);
+/* Closes at once; what is queued is dropped. May be called twice and in any callback. */
+void np_stream_close(struct np_stream *s);
+/* Closes politely: flushes, half-closes, reads and discards until the peer ends or `linger_ns`
+ * pass, then closes; so that an answer sent just before is not lost to a reset. Of the callbacks
+ * only on_close comes afterwards. */
+void np_stream_finish(struct np_stream *s, int64_t linger_ns);
+/* ns; 0 none. Starts counting now. NEAP_ENOMEM only. */
+NEAP_MUST_CHECK enum neap_err np_stream_set_timeouts(struct np_stream *s, int64_t read_ns,
+                                                     int64_t write_ns, int64_t idle_ns);
+void np_stream_set_ref(struct np_stream *s, bool ref);
+enum neap_err np_stream_peer(struct np_stream *s, char *out, size_t size);
+enum neap_err np_stream_local(struct np_stream *s, char *out, size_t size);
+
+/* For transports. */
+void np_stream_init(struct np_stream *s, const struct np_stream_ops *ops, struct np_loop *loop,
+                    enum np_stream_state state);
+void np_stream_opened(struct np_stream *s);
+void np_stream_received(struct np_stream *s, const char *data, size_t n);
+void np_stream_received_end(struct np_stream *s);
+void np_stream_can_write(
+    struct np_stream *s); /* flushes the queue, calls on_drain, sends the FIN owed */
+void np_stream_failed(struct np_stream *s, enum neap_err err);
+void np_stream_gone(struct np_stream *s); /* calls on_close; the transport then frees its memory */
+
+#endif

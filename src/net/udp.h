@@ -1,0 +1,41 @@
+/* UDP sockets. Closing is asynchronous: on_close is last, then the memory is freed. */
+#ifndef NP_NET_UDP_H
+#define NP_NET_UDP_H
+
+#include "net/addr.h"
+#include "net/loop.h"
+
+struct np_udp;
+struct np_udp_handler {
+    /* Bytes and address are lent. `truncated`: the datagram was larger than the buffer. */
+    void (*on_recv)(struct np_udp *u, const char *data, size_t n, const struct sockaddr *from,
+                    bool truncated);
+    void (*on_close)(struct np_udp *u); /* may be NULL */
+};
+struct np_udp_options {
+    bool reuse_port;
+    bool broadcast;
+    int recv_buffer; /* SO_RCVBUF bytes, 0 the system's */
+    int send_buffer;
+};
+
+/* Bound to host:port (literal address; NULL host and port 0: an ephemeral port when first used). */
+NEAP_MUST_CHECK enum neap_err np_udp_open(struct np_loop *loop, const char *host, int port,
+                                          const struct np_udp_options *opts,
+                                          const struct np_udp_handler *h, void *arg,
+                                          struct np_udp **out, struct neap_errinfo *info);
+/* Fixes the peer; `send` then takes NULL as the address, and others' datagrams are not received. */
+NEAP_MUST_CHECK enum neap_err np_udp_connect(struct np_udp *u, const struct sockaddr *peer);
+/* Sends at once or queues a copy (bounded: NEAP_EAGAIN above 1 MiB queued). NEAP_EMSGSIZE. */
+NEAP_MUST_CHECK enum neap_err np_udp_send(struct np_udp *u, const void *p, size_t n,
+                                          const struct sockaddr *to);
+NEAP_MUST_CHECK enum neap_err np_udp_recv_start(struct np_udp *u);
+void np_udp_recv_stop(struct np_udp *u);
+NEAP_MUST_CHECK enum neap_err np_udp_local(struct np_udp *u, char *out, size_t size, int *port);
+/* Multicast; NULL iface means the default one. */
+NEAP_MUST_CHECK enum neap_err np_udp_membership(struct np_udp *u, const char *group,
+                                                const char *iface, bool join);
+void *np_udp_arg(const struct np_udp *u);
+void np_udp_close(struct np_udp *u);
+
+#endif
