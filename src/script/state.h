@@ -1,0 +1,81 @@
+/* A script state: one lua_State with its scheduler, on one loop. What every binding starts from.
+ *
+ * How a binding is written (STYLE, "C and Lua"):
+ * - The C object and the userdata are two things: the userdata holds a pointer, the object outlives
+ *   it until its asynchronous close is done. __gc and __close detach and close; they never wait.
+ * - In order: check every argument, create the userdata closed, acquire, mark open, arm.
+ * - Nothing allocated and no reference is held across a call that may raise.
+ * - A C module's opener is `int np_open_<name>(lua_State *L)`, listed in modules.c, required as
+ *   "neap.core.<name>"; "neap.<name>" is lua/neap/<name>.lua where there is one and the C module
+ *   itself where there is none.
+ */
+#ifndef NP_SCRIPT_STATE_H
+#define NP_SCRIPT_STATE_H
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "base/hash.h"
+#include "net/loop.h"
+#include "script/task.h"
+
+struct np_registry;
+struct np_bus;
+struct np_http_client;
+
+struct np_script {
+    lua_State *L; /* the main state: for set-up only, nothing runs in it */
+    struct np_loop *loop;
+    struct np_log *log;
+    struct np_sched sched;
+    struct np_registry *registry; /* the host's; NULL where a test made none */
+    struct np_bus *bus;           /* the host's */
+    struct np_http_client *http;  /* made at first use, by bind_http_client.c */
+    struct np_rng rng;
+    size_t memory;           /* bytes the Lua state holds */
+    size_t memory_limit;     /* bytes, 0 none */
+    size_t refs;             /* live np_ref's: a test wants 0 at the end */
+    struct np_link at_close; /* np_at_close's */
+    bool closing;
+    void *host; /* the host's own back pointer */
+};
+
+struct np_script_options {
+    struct np_loop *loop;
+    struct np_log *log;
+    struct np_registry *registry;
+    struct np_bus *bus;
+    size_t memory_limit; /* bytes, default 512 MiB */
+    const char *lua_path; /* directory whose neap/… files stand before the built-in ones; or NULL */
+    void *host;
+};
+
+NEAP_MUST_CHECK enum neap_err np_script_new(const struct np_script_options *opts,
+                                            struct np_script **out, struct neap_errinfo *info);
+/* Cancels every task (they get no further turn to wait) and closes the state; objects that close
+ * asynchronously do so as the loop runs on. */
+void np_script_free(struct np_script *s);
+
+/* The script a state or coroutine belongs to. */
+static inline struct np_script *np_script_of(lua_State *L)
+{
+    return *(struct np_script **)lua_getextraspace(L);
+}
+
+/* References into the Lua registry, counted. */
+int np_ref(lua_State *L); /* pops the value */
+void np_unref(struct np_script *s, int ref);
+
+/* Called, last registered first, when the state closes and before lua_close, while the loop still
+ * runs. */
+struct np_at_close {
+    struct np_link link;
+    void (*fn)(struct np_at_close *c);
+};
+void np_at_close_add(struct np_script *s, struct np_at_close *c);
+void np_at_close_remove(struct np_at_close *c);
+
+/* modules.c: puts every C module and the standard library into package.preload / searchers. */
+void np_modules_install(lua_State *L, const char *lua_path);
+
+#endif
