@@ -1,0 +1,84 @@
+/* The HTTP/1.1 client: connections per origin, kept and reused; calls that stream both ways.
+ *
+ * A call ends exactly once, by on_end, from the loop; np_http_call_cancel may be called at any time
+ * before, and on_end then comes with NEAP_ECANCELED. The call's memory goes when on_end returns.
+ * Slices of the head hold until then. A call on a kept connection that dies before a byte of the
+ * answer came is sent once more on a fresh one when its method is idempotent or nothing of it was
+ * written. Idle connections do not keep the loop alive.
+ */
+#ifndef NP_HTTP_CLIENT_H
+#define NP_HTTP_CLIENT_H
+
+#include "net/dial.h"
+#include "proto/http1.h"
+
+struct np_http_client;
+struct np_http_call;
+
+struct np_http_client_options {
+    size_t max_idle_per_origin; /* default 64 */
+    size_t max_idle;            /* default 512 */
+    size_t
+        max_per_origin; /* open connections an origin, 0 none (default); more calls wait in order */
+    size_t
+        max_waiting; /* calls waiting for a connection, default 1024: more fail with NEAP_ELIMIT */
+    int64_t idle_timeout;         /* ns a kept connection may sit; default 60 s */
+    int64_t connect_timeout;      /* ns; default 5 s */
+    struct np_http_limits limits; /* of answers; max_body UINT64_MAX by default: bodies stream */
+};
+void np_http_client_options_init(struct np_http_client_options *o);
+
+struct np_http_call_handler {
+    void (*on_head)(struct np_http_call *c, const struct np_http_head *h);
+    void (*on_body)(struct np_http_call *c, const char *data, size_t n); /* lent */
+    void (*on_drain)(struct np_http_call *c); /* more of a streamed request body may be written */
+    /* NEAP_OK: the answer is complete. Else what went wrong, in words. */
+    void (*on_end)(struct np_http_call *c, enum neap_err err, const char *why);
+};
+
+struct np_http_request {
+    const char *host; /* name or literal address; the Host header is made from it and the port
+                         unless given */
+    int port;
+    const char *unix_path; /* instead of host and port, or NULL */
+    const char *method;
+    const char *target; /* "/path?query" */
+    const struct np_http_header *headers;
+    size_t nheaders;
+    const char *body; /* copied; NULL with body_len 0: none */
+    size_t body_len;
+    bool stream_body;           /* the body follows by np_http_call_write; body is NULL */
+    int64_t content_length;     /* of a streamed body; -1 chunked */
+    int64_t timeout;            /* ns for the whole call, 0 none */
+    int64_t first_byte_timeout; /* ns from sent to the first byte of the answer; 0 none */
+    int64_t idle_timeout;       /* ns without progress of the answer; 0 none */
+};
+
+NEAP_MUST_CHECK enum neap_err np_http_client_new(struct np_loop *loop,
+                                                 const struct np_http_client_options *opts,
+                                                 struct np_http_client **out);
+/* Calls in flight end with NEAP_ECLOSED; connections close as the loop runs on; the memory goes by
+ * itself. */
+void np_http_client_close(struct np_http_client *c);
+
+NEAP_MUST_CHECK enum neap_err np_http_client_call(struct np_http_client *c,
+                                                  const struct np_http_request *r,
+                                                  const struct np_http_call_handler *h, void *arg,
+                                                  struct np_http_call **out,
+                                                  struct neap_errinfo *info);
+void *np_http_call_arg(const struct np_http_call *c);
+void np_http_call_cancel(struct np_http_call *c);
+/* Back-pressure on the answer's body. */
+void np_http_call_pause(struct np_http_call *c, bool paused);
+/* A streamed request body. */
+NEAP_MUST_CHECK enum neap_err np_http_call_write(struct np_http_call *c, const char *p, size_t n);
+bool np_http_call_writable(const struct np_http_call *c);
+void np_http_call_finish(struct np_http_call *c);
+
+struct np_http_client_stats {
+    size_t open, idle, waiting;
+    uint64_t calls, reused, retried;
+};
+void np_http_client_get_stats(const struct np_http_client *c, struct np_http_client_stats *out);
+
+#endif
