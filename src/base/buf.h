@@ -35,7 +35,7 @@ static inline size_t np_buf_len(const struct np_buf *b)
     return b->tail - b->head;
 }
 
-/* Makes room for `n` more bytes; `*out` (may be NULL) is where they go. Follow with np_buf_added. */
+/* Makes room for `n` more bytes, which go to `*out` (may be NULL). Follow with np_buf_added. */
 NEAP_MUST_CHECK enum neap_err np_buf_reserve(struct np_buf *b, size_t n, char **out);
 static inline void np_buf_added(struct np_buf *b, size_t n)
 {

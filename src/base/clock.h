@@ -1,7 +1,8 @@
 /* Time, as a thing one passes in.
  *
  * A moment is an int64_t count of nanoseconds on a monotonic scale with no meaning of its own;
- * a span is in nanoseconds too inside C, and in seconds (double) where a person or a script gives it.
+ * a span is in nanoseconds too inside C, and in seconds (double) where a person or a script gives
+ * it.
  */
 #ifndef NP_BASE_CLOCK_H
 #define NP_BASE_CLOCK_H

@@ -70,7 +70,7 @@ static inline void np_list_splice(struct np_link *to, struct np_link *from)
 
 /* The current element must not be removed in the body; with _safe it may. */
 #define np_list_each(pos, head) for (pos = (head)->next; pos != (head); pos = pos->next)
-#define np_list_each_safe(pos, tmp, head)                                                          \
+#define np_list_each_safe(pos, tmp, head) \
     for (pos = (head)->next, tmp = pos->next; pos != (head); pos = tmp, tmp = pos->next)
 
 #endif

@@ -10,7 +10,14 @@
 
 #include "base/err.h"
 
-enum np_log_level { NP_LOG_TRACE, NP_LOG_DEBUG, NP_LOG_INFO, NP_LOG_WARN, NP_LOG_ERROR, NP_LOG_OFF };
+enum np_log_level {
+    NP_LOG_TRACE,
+    NP_LOG_DEBUG,
+    NP_LOG_INFO,
+    NP_LOG_WARN,
+    NP_LOG_ERROR,
+    NP_LOG_OFF
+};
 enum np_log_format { NP_LOG_AUTO, NP_LOG_TEXT, NP_LOG_JSON };
 
 struct np_log_options {
@@ -20,9 +27,9 @@ struct np_log_options {
     size_t ring_bytes;         /* default 1 MiB */
     double flush_seconds;      /* default 1 */
 };
-#define NP_LOG_OPTIONS_INIT                                                                        \
-    {                                                                                              \
-        2, NP_LOG_INFO, NP_LOG_AUTO, 1u << 20, 1.0                                                 \
+#define NP_LOG_OPTIONS_INIT                        \
+    {                                              \
+        2, NP_LOG_INFO, NP_LOG_AUTO, 1u << 20, 1.0 \
     }
 
 enum np_log_field_type { NP_LOG_STR, NP_LOG_INT, NP_LOG_NUM, NP_LOG_BOOL };

@@ -20,8 +20,8 @@ void np_mpsc_init(struct np_mpsc *q);
 /* Any thread. True when the queue looked empty before: the caller then wakes the consumer. A
  * consumer that drains until NULL after each wake-up misses nothing. */
 bool np_mpsc_push(struct np_mpsc *q, struct np_mpsc_node *n);
-/* The consumer only. NULL when empty or when a producer is half-way through a push (it will
- * have seen the queue as not empty only if an earlier node was still there). */
+/* The consumer only. NULL when empty. When a producer is between the two steps of a push it is
+ * waited for (one store of its), unless its push is going to return true anyway. */
 struct np_mpsc_node *np_mpsc_pop(struct np_mpsc *q);
 
 #endif
