@@ -22,9 +22,9 @@ struct np_balancer_options {
     double load_factor;   /* ring_hash: an endpoint takes at most this many times the average of the
                              requests in flight (1.25 … 2 are usual); default 0: unbounded */
 };
-#define NP_BALANCER_OPTIONS_INIT                                                                   \
-    {                                                                                              \
-        0, 2, false, 1.0, 160, 262144, 0                                                           \
+#define NP_BALANCER_OPTIONS_INIT         \
+    {                                    \
+        0, 2, false, 1.0, 160, 262144, 0 \
     }
 
 /* What a request brings to its pick. Zero-initialised is a request with no wishes. */
@@ -48,7 +48,8 @@ struct np_balancer_ops {
     enum neap_err (*init)(struct np_balancer *b);
     void (*fini)(struct np_balancer *b); /* may be NULL */
     /* Prepares for `set`, which becomes b->set when this succeeds; on failure (NEAP_ENOMEM) all is
-     * as before. What is known of an endpoint that stays (np_endpoint_same) is kept. May be NULL. */
+     * as before. What is known of an endpoint that stays (np_endpoint_same) is kept. May be NULL.
+     */
     enum neap_err (*update)(struct np_balancer *b, const struct np_snapshot *set);
     /* An index into b->set, which is not empty. At least one endpoint is not excluded by `ctx`. */
     size_t (*pick)(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t now);

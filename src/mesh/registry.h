@@ -28,13 +28,13 @@ struct np_registry_options {
     size_t max_meta_bytes; /* default 8192: keys and values of an endpoint */
     int64_t max_ttl;       /* default one day, in nanoseconds */
 };
-#define NP_REGISTRY_OPTIONS_INIT                                                                   \
-    {                                                                                              \
-        4096, 65536, 65536, 128, 255, 64, 255, 64, 8192, INT64_C(86400) * 1000000000               \
+#define NP_REGISTRY_OPTIONS_INIT                                                     \
+    {                                                                                \
+        4096, 65536, 65536, 128, 255, 64, 255, 64, 8192, INT64_C(86400) * 1000000000 \
     }
 
 struct np_registration {
-    struct np_endpoint_desc desc; /* desc.id may be NULL: "<service>-<n>", the first that is free */
+    struct np_endpoint_desc desc; /* desc.id may be NULL: "<service>-<n>", counted up */
     int64_t ttl;                  /* nanoseconds; 0: no lease, it stands until deregistered */
 };
 
@@ -54,7 +54,7 @@ NEAP_MUST_CHECK enum neap_err np_registry_register(struct np_registry *r,
                                                    struct neap_errinfo *info);
 /* NEAP_ENOTFOUND, NEAP_EBUSY (from inside a watch). Never out of memory. */
 NEAP_MUST_CHECK enum neap_err np_registry_deregister(struct np_registry *r, const char *id);
-/* Renews the lease. NEAP_ENOTFOUND when it has run out or never was: register again. */
+/* Renews the lease. NEAP_ENOTFOUND when it was expired or never was: register again. */
 NEAP_MUST_CHECK enum neap_err np_registry_heartbeat(struct np_registry *r, const char *id,
                                                     int64_t now);
 /* Removes what has a lease that ended at or before `now`. The moment of the next end, or
@@ -77,8 +77,7 @@ struct np_service_info {
     uint64_t index;
 };
 /* `*it` starts at 0; false at the end. In order of first registration; no change meanwhile. */
-bool np_registry_next_service(const struct np_registry *r, size_t *it,
-                              struct np_service_info *out);
+bool np_registry_next_service(const struct np_registry *r, size_t *it, struct np_service_info *out);
 size_t np_registry_endpoint_count(const struct np_registry *r);
 
 enum np_change_kind { NP_CHANGE_ADDED, NP_CHANGE_UPDATED, NP_CHANGE_REMOVED };
@@ -90,11 +89,12 @@ struct np_change {
     bool expired;                 /* removed because its lease ended */
 };
 /* Called inside the change, when it is complete. It may open and close watches (its own too), look
- * up and renew leases; a change from inside is refused with NEAP_EBUSY. The change and its endpoints
- * are lent. A watch opened from inside does not hear of the change that is under way. */
+ * up and renew leases; a change from inside is refused with NEAP_EBUSY. The change and its
+ * endpoints are lent. A watch opened from inside does not hear of the change that is under way. */
 typedef void (*np_watch_fn)(const struct np_change *change, void *arg);
 
-/* `service` NULL: every service. The service need not exist. NEAP_EINVAL, NEAP_ELIMIT, NEAP_ENOMEM. */
+/* `service` NULL: every service. The service need not exist. NEAP_EINVAL, NEAP_ELIMIT, NEAP_ENOMEM.
+ */
 NEAP_MUST_CHECK enum neap_err np_registry_watch(struct np_registry *r, const char *service,
                                                 np_watch_fn fn, void *arg, struct np_watch **out);
 /* No call comes after this. NULL is allowed. Not after np_registry_free, which has closed it. */

@@ -1,12 +1,13 @@
 /* A trie of subscriptions: who wants the messages of a subject.
  *
  * A published subject goes to every plain subscriber whose pattern takes it, and to one member of
- * each queue group (a group is a pattern and a queue's name: as in NATS, two patterns with one
- * queue's name are two groups). One thread at a time.
+ * each queue group (as in NATS, all that subscribe with one queue's name are one group, whichever
+ * of their patterns take the subject). One thread at a time.
  *
  * While a visit is under way the visitor may insert, remove (also what is being visited) and match
- * again: the visit goes over a list made before its first call, a removed subscription is not called
- * any more, its memory goes when the outermost visit ends, and an inserted one is not called yet.
+ * again: the visit goes over a list made before its first call, a removed subscription is not
+ * called any more, its memory goes when the outermost visit ends, and an inserted one is not called
+ * yet.
  */
 #ifndef NP_MESH_SUBJECT_TRIE_H
 #define NP_MESH_SUBJECT_TRIE_H
@@ -25,9 +26,9 @@ struct np_trie_options {
     size_t cache_slots; /* default 1024 subjects whose results are remembered; 0 for none */
     uint64_t seed;      /* of the choice in a group; 0: from the system's randomness */
 };
-#define NP_TRIE_OPTIONS_INIT                                                                       \
-    {                                                                                              \
-        1u << 20, NP_SUBJECT_MAX_LEN, 32, 1024, 0                                                  \
+#define NP_TRIE_OPTIONS_INIT                      \
+    {                                             \
+        1u << 20, NP_SUBJECT_MAX_LEN, 32, 1024, 0 \
     }
 
 /* `opts` may be NULL. */

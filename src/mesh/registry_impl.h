@@ -1,0 +1,69 @@
+/* The registry's own structures, shared by registry.c, registry_watch.c and registry_check.c only.
+ */
+#ifndef NP_MESH_REGISTRY_IMPL_H
+#define NP_MESH_REGISTRY_IMPL_H
+
+#include "base/hash.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "mesh/registry.h"
+
+/* A service stands while it has instances or watches. */
+struct service {
+    char *name;
+    uint64_t serial;              /* of the newest id that was made up for it */
+    uint64_t index;               /* 0 while it has had no instance yet */
+    struct np_endpoint **members; /* each owns a reference; in order of registration */
+    size_t len;
+    size_t cap;
+    struct np_snapshot *snapshot; /* of the members as they are now; NULL when not built yet */
+    struct np_link watches;
+};
+
+/* An instance's registration; in the heap while it has a time to live. */
+struct lease {
+    struct np_heap_node node;
+    struct np_endpoint *endpoint; /* owns a reference */
+    struct service *service;
+    int64_t ttl;
+};
+
+struct np_watch {
+    struct np_link link;
+    struct np_registry *registry;
+    struct service *service; /* NULL: all */
+    np_watch_fn fn;          /* NULL once closed */
+    void *arg;
+    uint64_t born; /* the count of notifications when it was opened */
+};
+
+struct np_registry {
+    struct np_registry_options opts;
+    uint64_t index;
+    uint64_t extinct;       /* the index at which a service last lost its last instance */
+    struct np_map services; /* name → struct service */
+    struct np_map leases;   /* id → struct lease */
+    struct np_heap expiries;
+    size_t populated;       /* services with instances */
+    struct np_link watches; /* of all services */
+    size_t watch_count;
+    uint64_t notifications;
+    struct service *notifying; /* whose watches are being told, or NULL */
+    bool sweep;                /* one of them was closed meanwhile */
+};
+
+/* registry.c */
+NEAP_MUST_CHECK enum neap_err np_registry_service(struct np_registry *r, const char *name,
+                                                  struct service **out);
+/* Frees the service if nothing holds it. */
+void np_registry_service_gone(struct np_registry *r, struct service *s);
+
+/* registry_watch.c. The service is the caller's to drop afterwards (np_registry_service_gone). */
+void np_registry_notify(struct np_registry *r, struct service *s, const struct np_change *change);
+
+/* registry_check.c */
+NEAP_MUST_CHECK enum neap_err np_registry_check(const struct np_registry_options *o,
+                                                const struct np_registration *reg,
+                                                struct neap_errinfo *info);
+
+#endif
