@@ -12,24 +12,39 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/heap.h"
+#include "base/list.h"
 #include "base/log.h"
 
 #define NP_READ_BUF_SIZE ((size_t)64 * 1024)
 
 struct np_dns;
 
+/* Something to be done from the loop soon: before it next waits, never from inside the call that
+ * asked. Embedded in what it is for; cannot fail. */
+struct np_defer {
+    struct np_link link;
+    void (*fn)(struct np_defer *d);
+};
+
 struct np_loop {
     uv_loop_t *uv;
     bool owns_uv;
-    bool read_buf_lent; /* between uv's alloc and read callbacks */
+    bool closing;       /* np_loop_fini was called */
+    int own_handles;    /* timer and idle, until they are closed */
     struct np_log *log; /* not owned; may be NULL */
-    char *read_buf;     /* NP_READ_BUF_SIZE bytes; what a stream reads into */
+    char *read_buf;     /* NP_READ_BUF_SIZE bytes; what streams and sockets read into */
     struct np_heap timers;
     size_t foreground_timers; /* armed timers that keep the loop alive */
-    uv_timer_t timer;         /* the one uv timer that serves the heap */
-    struct np_dns *dns;       /* made at first use */
-    size_t handles;           /* streams, listeners, sockets, lookups not yet gone */
-    bool closing;
+    int64_t timer_at;         /* what the uv timer is armed for, or NP_TIME_NEVER */
+    bool timers_running;      /* their callbacks are being called */
+    struct np_defer timers_again;
+    uv_timer_t timer;        /* the one uv timer that serves the heap */
+    uv_idle_t idle;          /* runs what is deferred; active only when something is */
+    struct np_link deferred; /* of struct np_defer */
+    struct np_dns *dns;      /* made at first use */
+    size_t handles;          /* streams, listeners, sockets, lookups not yet gone */
+    void (*closed)(void *arg);
+    void *closed_arg;
 };
 
 /* A new loop on `uv`, or on a loop of its own when `uv` is NULL. The struct must not move. */
@@ -52,6 +67,20 @@ int64_t np_loop_now(const struct np_loop *loop);
 int64_t np_loop_hrtime(void);
 /* Re-reads the clock that np_loop_now answers from; after work that took long. */
 void np_loop_update_time(struct np_loop *loop);
+
+void np_defer_init(struct np_defer *d, void (*fn)(struct np_defer *d));
+/* Asked for already: does nothing. What is deferred keeps the loop alive and runs in order; what
+ * is deferred meanwhile runs one turn later, after the loop has looked at its sockets. */
+void np_loop_defer(struct np_loop *loop, struct np_defer *d);
+/* Not asked for: does nothing. Call before freeing the memory it stands in. */
+void np_defer_cancel(struct np_defer *d);
+
+/* Calls what is due and arms the uv timer for the rest; timer.c's, run by the loop. */
+void np_timers_run(struct np_loop *loop);
+
+/* For what is opened on the loop: one more in `handles`, one gone (its memory is free). */
+void np_loop_retain(struct np_loop *loop);
+void np_loop_release(struct np_loop *loop);
 
 /* libuv's negative error codes as neap's. */
 enum neap_err np_err_from_uv(int uv_err);

@@ -15,7 +15,7 @@ struct np_timer {
     struct np_loop *loop;
     void (*fn)(struct np_timer *t);
     int64_t due;     /* NP_TIME_NEVER when not armed */
-    bool background; /* set before start: does not keep the loop alive */
+    bool background; /* does not keep the loop alive */
 };
 
 void np_timer_init(struct np_timer *t, struct np_loop *loop, void (*fn)(struct np_timer *t));
@@ -23,6 +23,8 @@ void np_timer_init(struct np_timer *t, struct np_loop *loop, void (*fn)(struct n
 NEAP_MUST_CHECK enum neap_err np_timer_start(struct np_timer *t, int64_t span);
 /* Not armed: does nothing. Call before freeing the memory it stands in. */
 void np_timer_stop(struct np_timer *t);
+/* Whether an armed timer keeps the loop alive; a new timer does. Any time. */
+void np_timer_set_background(struct np_timer *t, bool background);
 static inline bool np_timer_armed(const struct np_timer *t)
 {
     return t->due != NP_TIME_NEVER;
