@@ -17,6 +17,7 @@
 
 #include "base/hash.h"
 #include "net/loop.h"
+#include "script/shutdown.h"
 #include "script/task.h"
 
 struct np_registry;
@@ -32,10 +33,11 @@ struct np_script {
     struct np_bus *bus;           /* the host's */
     struct np_http_client *http;  /* made at first use, by bind_http_client.c */
     struct np_rng rng;
-    size_t memory;           /* bytes the Lua state holds */
-    size_t memory_limit;     /* bytes, 0 none */
-    size_t refs;             /* live np_ref's: a test wants 0 at the end */
-    struct np_link at_close; /* np_at_close's */
+    size_t memory;               /* bytes the Lua state holds */
+    size_t memory_limit;         /* bytes, 0 none */
+    size_t refs;                 /* live np_ref's: a test wants 0 at the end */
+    struct np_link at_close;     /* np_at_close's */
+    struct np_shutdown shutdown; /* what drains before the host ends: servers, registrations */
     bool closing;
     void *host; /* the host's own back pointer */
 };
