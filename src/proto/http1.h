@@ -13,12 +13,8 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "proto/bytes.h"
 
-/* A run of bytes that somebody else owns. */
-struct np_bytes {
-    const char *p;
-    size_t n;
-};
 struct np_http_header {
     struct np_bytes name; /* as received */
     struct np_bytes value;
