@@ -1,0 +1,49 @@
+/* least_request, as Envoy has it: with equal weights the less busy of two draws (or the least busy
+ * of all, if asked for); with unequal ones a smooth weighted round robin in which an endpoint's
+ * weight is weight / (active + 1)^bias at the moment of the pick. */
+#include <math.h>
+
+#include "mesh/balancer_policies.h"
+#include "mesh/balancer_smooth.h"
+
+struct least_request {
+    struct np_balancer b;
+    struct np_smooth smooth;
+    bool uniform;
+};
+
+static double weight(const struct np_balancer *b, const struct np_endpoint *e)
+{
+    double busy = (double)np_endpoint_active(e) + 1;
+    double bias = b->opts.active_bias;
+    return (double)e->weight / (bias == 1.0 ? busy : pow(busy, bias));
+}
+
+static void fini(struct np_balancer *b)
+{
+    np_smooth_fini(&((struct least_request *)b)->smooth);
+}
+
+static enum neap_err update(struct np_balancer *b, const struct np_snapshot *set)
+{
+    struct least_request *lr = (struct least_request *)b;
+    enum neap_err err = np_smooth_update(&lr->smooth, b->set, set);
+    if (err == NEAP_OK) lr->uniform = np_uniform_weights(set);
+    return err;
+}
+
+static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t now)
+{
+    struct least_request *lr = (struct least_request *)b;
+    if (b->opts.full_scan) return np_scan_cheapest(b, ctx, np_cost_active, now);
+    if (!lr->uniform) return np_smooth_pick(&lr->smooth, b, ctx, weight);
+    return np_draw_cheapest(b, ctx, b->opts.choices, np_cost_active, now);
+}
+
+const struct np_balancer_ops np_lb_least_request = {
+    .name = "least_request",
+    .size = sizeof(struct least_request),
+    .fini = fini,
+    .update = update,
+    .pick = pick,
+};
