@@ -60,9 +60,9 @@ void *np_alloc(size_t size)
 
 void *np_calloc(size_t count, size_t size)
 {
-    if (fault()) return NULL;
-    if (count == 0 || size == 0) count = size = 1;
-    return counted(calloc(count, size));
+    size_t total;
+    if (fault() || __builtin_mul_overflow(count, size, &total)) return NULL;
+    return counted(calloc(1, total ? total : 1));
 }
 
 void *np_realloc(void *p, size_t size)
