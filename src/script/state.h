@@ -29,17 +29,18 @@ struct np_script {
     struct np_loop *loop;
     struct np_log *log;
     struct np_sched sched;
+    struct np_shutdown shutdown;  /* what drains when the host is told to stop */
     struct np_registry *registry; /* the host's; NULL where a test made none */
     struct np_bus *bus;           /* the host's */
     struct np_http_client *http;  /* made at first use, by bind_http_client.c */
     struct np_rng rng;
-    size_t memory;               /* bytes the Lua state holds */
-    size_t memory_limit;         /* bytes, 0 none */
-    size_t refs;                 /* live np_ref's: a test wants 0 at the end */
-    struct np_link at_close;     /* np_at_close's */
-    struct np_shutdown shutdown; /* what drains before the host ends: servers, registrations */
+    size_t memory;           /* bytes the Lua state holds */
+    size_t memory_limit;     /* bytes, 0 none */
+    size_t refs;             /* live np_ref's: a test wants 0 at the end */
+    struct np_link at_close; /* np_at_close's */
     bool closing;
-    void *host; /* the host's own back pointer */
+    unsigned open_handles; /* of the scheduler; the memory goes with the last */
+    void *host;            /* the host's own back pointer */
 };
 
 struct np_script_options {

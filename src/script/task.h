@@ -53,6 +53,10 @@ typedef int (*np_wait_fn)(lua_State *L, enum neap_err err, void *ctx);
 int np_wait(lua_State *L, struct np_wait *w, int64_t timeout, void (*cancel)(struct np_wait *w),
             np_wait_fn k, void *ctx);
 void np_wake(struct np_wait *w, enum neap_err err);
+/* Gives other tasks a turn: a wait that is over at once. Use as `return np_task_yield(L, …)`. */
+int np_task_yield(lua_State *L, np_wait_fn k, void *ctx);
+/* The light userdata that a wait yields (for lua/neap/prelude.lua). */
+void *np_task_wait_mark(void);
 static inline bool np_waiting(const struct np_wait *w)
 {
     return w->task != NULL;
@@ -88,11 +92,13 @@ struct np_task {
     bool timer_is_deadline;
     int64_t deadline;          /* NP_TIME_NEVER if none; inherited: the smaller wins */
     enum neap_err cancel_code; /* NEAP_OK until cancelled; ECANCELED or ETIMEDOUT */
+    bool raise;                /* the wait ended by cancellation: its continuation raises */
+    bool failed;               /* its function raised */
     unsigned shield;           /* > 0: cancellation is held back */
     int nargs;                 /* for the first resume */
     const char *label;         /* static text for logs: "request", "timer" … */
-    /* Called once when the task has ended, not in Lua: on success with its results on top of `co`,
-     * on failure with the error object there (and the dead stack below for a traceback). Must not
+    /* Called once when the task has ended, not in Lua. The function it ran is at index 1 of `co`;
+     * on top are its results, or on failure one failure box (np_task_error reads it). Must not
      * raise: only look at what is there. Set before it starts; may be NULL, then a failure is
      * logged. */
     void (*done)(struct np_task *t, bool ok, int nresults);
@@ -117,6 +123,10 @@ struct np_sched {
  * same). */
 struct np_task *np_task_new(struct np_script *s, lua_State *from, int nargs, struct np_task *parent,
                             const char *label);
+/* The same for a C function that gets `arg` as a light userdata; touches no other state, so that it
+ * may be called from the loop. NULL when out of memory. */
+struct np_task *np_task_new_c(struct np_script *s, lua_CFunction fn, void *arg,
+                              struct np_task *parent, const char *label);
 /* Runs it right now until it first waits or ends, when called from the loop; when called from
  * within a running task, or `later`, it is queued and runs soon. After this the task belongs to the
  * scheduler: the pointer holds until `done` returns. */
@@ -131,12 +141,18 @@ struct np_task *np_task_current(lua_State *L);
  * bounded number of turns, so that I/O gets its share. */
 void np_sched_run(struct np_sched *s);
 
-/* Logs a task's failure with its traceback: for `done` functions. `co` has the error object on top.
- */
-void np_task_log_error(struct np_task *t, lua_State *co);
+/* For `done` functions of a task that failed: pushes the error value and its traceback (a string,
+ * or nil) on `t->co`. Does not raise. */
+void np_task_error(struct np_task *t);
+/* Logs the failure with its traceback; a mere cancellation only at debug level. */
+void np_task_log_error(struct np_task *t);
 
 NEAP_MUST_CHECK enum neap_err np_sched_init(struct np_sched *s, struct np_script *script);
 void np_sched_cancel_all(struct np_sched *s, enum neap_err code);
-void np_sched_fini(struct np_sched *s); /* handles close as the loop runs on */
+/* Takes back every operation that is waited for; the tasks get no further turn. Before lua_close.
+ */
+void np_sched_abandon(struct np_sched *s);
+/* Frees the tasks (after lua_close). The three handles are closed by the script state. */
+void np_sched_fini(struct np_sched *s);
 
 #endif

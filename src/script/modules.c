@@ -1,0 +1,121 @@
+/* Where `require` finds neap's modules: NEAP_LUA_PATH's files, then the built-in standard library,
+ * then the C modules. Runs inside np_script_new, protected.
+ */
+#include <string.h>
+
+#include "script/luax.h"
+#include "script/modules.h"
+#include "script/state.h"
+#include "script/stdlib.h"
+
+static const luaL_Reg c_modules[] = {
+#define NP_MODULE_ROW(name) {#name, np_open_##name},
+    NP_MODULES(NP_MODULE_ROW)
+#undef NP_MODULE_ROW
+        {NULL, NULL}};
+
+static lua_CFunction find_c_module(const char *name)
+{
+    for (const luaL_Reg *m = c_modules; m->name; m++) {
+        if (strcmp(m->name, name) == 0) return m->func;
+    }
+    return NULL;
+}
+
+static const struct np_stdlib_module *find_stdlib(const char *name)
+{
+    for (const struct np_stdlib_module *m = np_stdlib_modules; m->name; m++) {
+        if (strcmp(m->name, name) == 0) return m;
+    }
+    return NULL;
+}
+
+/* The loader of "neap.x" where that is the C module: through its core name, so that both names give
+ * the same table. */
+static int load_core(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    lua_getglobal(L, "require");
+    lua_pushfstring(L, "neap.core.%s", name + 5);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+/* A searcher for what is compiled in: "neap.core.x" is a C module; "neap.x" is the Lua module of
+ * that name, or else the C module itself. */
+static int search_builtin(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    if (strncmp(name, "neap.core.", 10) == 0) {
+        lua_CFunction open = find_c_module(name + 10);
+        if (!open) return 0;
+        lua_pushcfunction(L, open);
+        lua_pushliteral(L, ":builtin:");
+        return 2;
+    }
+    const struct np_stdlib_module *m = find_stdlib(name);
+    if (m) {
+        lua_pushfstring(L, "=%s", name);
+        if (luaL_loadbufferx(L, (const char *)m->code, m->size, lua_tostring(L, -1), "b")) {
+            return lua_error(L);
+        }
+        lua_pushliteral(L, ":builtin:");
+        return 2;
+    }
+    if (strncmp(name, "neap.", 5) == 0 && find_c_module(name + 5)) {
+        lua_pushcfunction(L, load_core);
+        lua_pushliteral(L, ":builtin:");
+        return 2;
+    }
+    lua_pushfstring(L, "no built-in module '%s'", name);
+    return 1;
+}
+
+/* The upvalue is the directory. */
+static int search_override(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    if (strcmp(name, "neap") != 0 && strncmp(name, "neap.", 5) != 0) return 0;
+    const char *dir = lua_tostring(L, lua_upvalueindex(1));
+    const char *path = luaL_gsub(L, name, ".", "/");
+    const char *forms[] = {"%s/%s.lua", "%s/%s/init.lua"};
+    for (int i = 0; i < 2; i++) {
+        lua_pushfstring(L, forms[i], dir, path);
+        int status = luaL_loadfilex(L, lua_tostring(L, -1), "t");
+        if (status == LUA_OK) {
+            lua_insert(L, -2);
+            return 2;
+        }
+        if (status != LUA_ERRFILE) return lua_error(L);
+        lua_pop(L, 2);
+    }
+    return 0;
+}
+
+static void add_searcher(lua_State *L, int at)
+{
+    int fn = lua_gettop(L);
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "searchers");
+    for (lua_Integer i = luaL_len(L, -1); i >= at; i--) {
+        lua_rawgeti(L, -1, i);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_pushvalue(L, fn);
+    lua_rawseti(L, -2, at);
+    lua_settop(L, fn - 1);
+}
+
+void np_modules_install(lua_State *L, const char *lua_path)
+{
+    lua_pushcfunction(L, search_builtin);
+    add_searcher(L, 2);
+    if (lua_path) {
+        lua_pushstring(L, lua_path);
+        lua_pushcclosure(L, search_override, 1);
+        add_searcher(L, 2);
+    }
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "neap.prelude");
+    lua_call(L, 1, 0);
+}

@@ -1,0 +1,28 @@
+/* The C modules: each line is `int np_open_<name>(lua_State *L)`, required as "neap.core.<name>".
+ */
+#ifndef NP_SCRIPT_MODULES_H
+#define NP_SCRIPT_MODULES_H
+
+#include <lua.h>
+
+#define NP_MODULES(X) \
+    X(balancer)       \
+    X(bus)            \
+    X(dns)            \
+    X(frame)          \
+    X(http)           \
+    X(json)           \
+    X(log)            \
+    X(registry)       \
+    X(runtime)        \
+    X(stream)         \
+    X(task)           \
+    X(tcp)            \
+    X(udp)            \
+    X(unix)
+
+#define NP_MODULE_DECLARE(name) int np_open_##name(lua_State *L) __attribute__((weak));
+NP_MODULES(NP_MODULE_DECLARE)
+#undef NP_MODULE_DECLARE
+
+#endif

@@ -1,0 +1,162 @@
+/* A script state's birth and death; see state.h. Used by its loop's thread. */
+#include "script/state.h"
+
+#include <lualib.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "script/luax.h"
+
+#define DEFAULT_MEMORY_LIMIT ((size_t)512 * 1024 * 1024)
+#define CLOSING_TURNS 64 /* of the scheduler, for tasks to unwind when their state closes */
+
+static void *allocate(void *ud, void *p, size_t old, size_t size)
+{
+    struct np_script *s = ud;
+    if (!p) old = 0;
+    if (size == 0) {
+        s->memory -= old;
+        np_free(p);
+        return NULL;
+    }
+    if (size > old && s->memory_limit && s->memory - old + size > s->memory_limit) return NULL;
+    void *q = np_realloc(p, size);
+    if (q) s->memory += size - old;
+    return q;
+}
+
+/* All entry into Lua is protected, so this is a defect in neap; say where before the process ends.
+ */
+static int on_panic(lua_State *L)
+{
+    struct np_script *s = np_script_of(L);
+    const char *msg = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "no message";
+    np_logf(s->log, NP_LOG_ERROR, "unprotected Lua error: %s", msg);
+    np_log_flush(s->log, 1);
+    return 0;
+}
+
+static void on_warning(void *ud, const char *msg, int more)
+{
+    struct np_script *s = ud;
+    (void)more;
+    if (msg[0] != '@') np_logf(s->log, NP_LOG_WARN, "Lua: %s", msg);
+}
+
+static int set_up(lua_State *L)
+{
+    const char *lua_path = lua_touserdata(L, 1);
+    luaL_openlibs(L);
+    np_modules_install(L, lua_path);
+    return 0;
+}
+
+static enum neap_err run_set_up(struct np_script *s, const char *lua_path,
+                                struct neap_errinfo *info)
+{
+    lua_pushcfunction(s->L, set_up);
+    lua_pushlightuserdata(s->L, (void *)lua_path);
+    if (lua_pcall(s->L, 1, 0, 0) == LUA_OK) return NEAP_OK;
+    const char *msg = lua_type(s->L, -1) == LUA_TSTRING ? lua_tostring(s->L, -1) : "unknown";
+    return np_err_set(info, NEAP_ESCRIPT, "cannot set up the script state: %s", msg);
+}
+
+enum neap_err np_script_new(const struct np_script_options *opts, struct np_script **out,
+                            struct neap_errinfo *info)
+{
+    struct np_script *s = np_calloc(1, sizeof *s);
+    if (!s) return np_err_plain(info, NEAP_ENOMEM);
+    s->loop = opts->loop;
+    s->log = opts->log;
+    s->registry = opts->registry;
+    s->bus = opts->bus;
+    s->host = opts->host;
+    s->memory_limit = opts->memory_limit ? opts->memory_limit : DEFAULT_MEMORY_LIMIT;
+    np_rng_init(&s->rng, 0);
+    np_link_init(&s->at_close);
+    np_shutdown_init(&s->shutdown, s->loop);
+    enum neap_err err = np_sched_init(&s->sched, s);
+    if (err) {
+        np_free(s);
+        return np_err_plain(info, err);
+    }
+    s->open_handles = 3;
+    s->L = lua_newstate(allocate, s);
+    if (!s->L) {
+        np_script_free(s);
+        return np_err_plain(info, NEAP_ENOMEM);
+    }
+    lua_atpanic(s->L, on_panic);
+    lua_setwarnf(s->L, on_warning, s);
+    *(struct np_script **)lua_getextraspace(s->L) = s;
+    err = run_set_up(s, opts->lua_path, info);
+    if (err) {
+        np_script_free(s);
+        return err;
+    }
+    *out = s;
+    return NEAP_OK;
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+    struct np_sched *sched = h->data;
+    struct np_script *s = np_container_of(sched, struct np_script, sched);
+    if (--s->open_handles == 0) np_free(s);
+}
+
+static void close_handles(struct np_script *s)
+{
+    struct np_sched *sched = &s->sched;
+    sched->idle.data = sched;
+    uv_close((uv_handle_t *)&sched->prepare, on_handle_closed);
+    uv_close((uv_handle_t *)&sched->check, on_handle_closed);
+    uv_close((uv_handle_t *)&sched->idle, on_handle_closed);
+}
+
+void np_script_free(struct np_script *s)
+{
+    if (!s) return;
+    s->closing = true;
+    np_sched_cancel_all(&s->sched, NEAP_ECANCELED);
+    for (int i = 0; i < CLOSING_TURNS && !np_list_empty(&s->sched.ready); i++) {
+        np_sched_run(&s->sched);
+        np_sched_cancel_all(&s->sched, NEAP_ECANCELED);
+    }
+    struct np_link *l;
+    while ((l = s->at_close.prev) != &s->at_close) {
+        np_list_remove(l);
+        struct np_at_close *c = np_container_of(l, struct np_at_close, link);
+        c->fn(c);
+    }
+    np_sched_abandon(&s->sched);
+    if (s->L) lua_close(s->L);
+    s->L = NULL;
+    np_shutdown_fini(&s->shutdown);
+    np_sched_fini(&s->sched);
+    close_handles(s);
+}
+
+int np_ref(lua_State *L)
+{
+    int ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    np_script_of(L)->refs++;
+    return ref;
+}
+
+void np_unref(struct np_script *s, int ref)
+{
+    if (ref == LUA_NOREF || ref == LUA_REFNIL) return;
+    s->refs--;
+    if (s->L) luaL_unref(s->L, LUA_REGISTRYINDEX, ref);
+}
+
+void np_at_close_add(struct np_script *s, struct np_at_close *c)
+{
+    np_list_push_back(&s->at_close, &c->link);
+}
+
+void np_at_close_remove(struct np_at_close *c)
+{
+    np_list_remove(&c->link);
+}
