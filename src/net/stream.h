@@ -51,17 +51,26 @@ struct np_stream_handler {
     void (*on_close)(struct np_stream *s);
 };
 
-/* What a transport implements. `write` takes what it can at once into `*taken` (0 when the kernel
- * is full); it is never called while the stream has queued bytes. `want_write` asks for
- * np_stream_can_write when the transport can take more. */
+/* What a transport implements. Failures of `write` are returned; those of anything asynchronous are
+ * reported with np_stream_failed. All but `close`, `free`, `set_ref` and the two names are called
+ * only while the stream is open. */
 struct np_stream_ops {
     const char *kind; /* "tcp", "unix", "pipe", "tls" */
     enum neap_err (*read_start)(struct np_stream *s);
     void (*read_stop)(struct np_stream *s);
+    /* Takes what it can at once into `*taken` (0 when the kernel is full). Never called while
+     * bytes are queued. */
     enum neap_err (*write)(struct np_stream *s, const struct np_slice *v, size_t nv, size_t *taken);
-    enum neap_err (*want_write)(struct np_stream *s);
+    /* Bytes are queued in `out`: send them as room comes. It may take them out of `out` into
+     * memory of its own and count them in `in_flight` until they have left. np_stream_flushed
+     * follows from the loop after progress; until the queue is empty flush is not called again. */
+    enum neap_err (*flush)(struct np_stream *s);
+    /* Bytes of `in_flight` that have not left yet, to see progress between two np_stream_flushed.
+     * May be NULL. */
+    size_t (*unsent)(const struct np_stream *s);
     enum neap_err (*shutdown)(struct np_stream *s); /* the queue is empty; send FIN */
     void (*close)(struct np_stream *s);             /* then np_stream_gone from the loop */
+    void (*free)(struct np_stream *s);              /* its memory; called by np_stream_gone */
     void (*set_ref)(struct np_stream *s, bool ref); /* whether it keeps the loop alive */
     enum neap_err (*peer)(struct np_stream *s, char *out, size_t size);  /* as text */
     enum neap_err (*local)(struct np_stream *s, char *out, size_t size); /* as text */
@@ -73,25 +82,33 @@ struct np_stream {
     void *arg; /* the owner's */
     struct np_loop *loop;
     enum np_stream_state state;
-    bool reading;      /* the owner wants bytes */
-    bool ended;        /* on_end was called */
-    bool shut;         /* shutdown asked for: no more writes */
-    bool shut_sent;    /* … and done */
-    bool above_high;   /* on_drain is owed */
-    bool lingering;    /* np_stream_finish: flushes, then discards what comes until the end */
-    enum neap_err err; /* why it is broken */
-    struct np_buf out; /* queued, oldest first */
-    size_t high_water; /* bytes, default 64 KiB */
-    size_t low_water;  /* bytes, default 16 KiB */
-    size_t max_queue;  /* bytes, default 64 MiB */
-    uint64_t bytes_in;
-    uint64_t bytes_out;    /* handed to the transport */
+    bool reading;          /* the owner wants bytes */
+    bool ended;            /* the peer will send no more */
+    bool shut;             /* shutdown asked for: no more writes */
+    bool shut_sent;        /* … and done */
+    bool flushing;         /* the transport is at it */
+    bool above_high;       /* on_drain is owed */
+    bool lingering;        /* np_stream_finish: flushes, then discards what comes until the end */
+    bool unref;            /* does not keep the loop alive */
+    uint8_t fail_turns;    /* turns of the loop until `err` is reported; see stream.c */
+    enum neap_err err;     /* why it is broken */
+    struct np_buf out;     /* queued, oldest first */
+    size_t in_flight;      /* queued before `out`, in the transport's hands */
+    size_t high_water;     /* bytes, default 64 KiB */
+    size_t low_water;      /* bytes, default 16 KiB */
+    size_t max_queue;      /* bytes, default 64 MiB */
+    uint64_t bytes_in;     /* received */
+    uint64_t bytes_out;    /* written by the owner, queued ones included */
     int64_t read_timeout;  /* ns, 0 none: reading is on and nothing comes */
     int64_t write_timeout; /* ns, 0 none: bytes are queued and none leave */
     int64_t idle_timeout;  /* ns, 0 none: nothing moves either way */
-    struct np_timer timer; /* serves all three, and lingering */
-    int64_t last_read;
+    int64_t linger;        /* ns; lingering: without progress for so long, it is closed */
+    int64_t open_by;       /* a moment: connecting must be done by then, or NP_TIME_NEVER */
+    int64_t last_read;     /* moments */
     int64_t last_write;
+    size_t last_unsent;
+    struct np_timer timer; /* serves them all */
+    struct np_defer later; /* reports a failure from the loop; a transport's while closing */
 };
 
 /* For owners. */
@@ -106,19 +123,20 @@ NEAP_MUST_CHECK enum neap_err np_stream_writev(struct np_stream *s, const struct
                                                size_t nv);
 static inline size_t np_stream_queued(const struct np_stream *s)
 {
-    return np_buf_len(&s->out);
+    return np_buf_len(&s->out) + s->in_flight;
 }
 static inline bool np_stream_writable(const struct np_stream *s)
 {
-    return np_buf_len(&s->out) < s->high_water;
+    return np_stream_queued(s) < s->high_water;
 }
 /* Half-close: what is queued leaves, then the peer sees the end. Asking twice is fine. */
 NEAP_MUST_CHECK enum neap_err np_stream_shutdown(struct np_stream *s);
 /* Closes at once; what is queued is dropped. May be called twice and in any callback. */
 void np_stream_close(struct np_stream *s);
-/* Closes politely: flushes, half-closes, reads and discards until the peer ends or `linger_ns`
- * pass, then closes; so that an answer sent just before is not lost to a reset. Of the callbacks
- * only on_close comes afterwards. */
+/* Closes politely: flushes, half-closes, reads and discards until the peer ends, then closes; at
+ * the latest when no byte has left for `linger_ns`, or `linger_ns` after the last has. So that an
+ * answer sent just before is not lost to a reset. Of the callbacks only on_close comes afterwards.
+ */
 void np_stream_finish(struct np_stream *s, int64_t linger_ns);
 /* ns; 0 none. Starts counting now. NEAP_ENOMEM only. */
 NEAP_MUST_CHECK enum neap_err np_stream_set_timeouts(struct np_stream *s, int64_t read_ns,
@@ -127,15 +145,21 @@ void np_stream_set_ref(struct np_stream *s, bool ref);
 enum neap_err np_stream_peer(struct np_stream *s, char *out, size_t size);
 enum neap_err np_stream_local(struct np_stream *s, char *out, size_t size);
 
-/* For transports. */
+/* For transports. Each may end in the owner's closing the stream; its memory stays until
+ * np_stream_gone. Calls on a stream that is closing already do nothing. */
 void np_stream_init(struct np_stream *s, const struct np_stream_ops *ops, struct np_loop *loop,
                     enum np_stream_state state);
+/* While connecting: np_stream_failed(ETIMEDOUT) unless it is open `ns` from now; 0 none. */
+NEAP_MUST_CHECK enum neap_err np_stream_open_within(struct np_stream *s, int64_t ns);
 void np_stream_opened(struct np_stream *s);
 void np_stream_received(struct np_stream *s, const char *data, size_t n);
 void np_stream_received_end(struct np_stream *s);
-void np_stream_can_write(
-    struct np_stream *s); /* flushes the queue, calls on_drain, sends the FIN owed */
-void np_stream_failed(struct np_stream *s, enum neap_err err);
-void np_stream_gone(struct np_stream *s); /* calls on_close; the transport then frees its memory */
+/* Queued bytes have left (gone from `out` or `in_flight` already). When nothing is queued any more
+ * it sends the FIN owed; calls on_drain when it is due. */
+void np_stream_flushed(struct np_stream *s);
+void np_stream_failed(struct np_stream *s, enum neap_err err); /* from the loop */
+/* The same from within a call of the owner's: reported one turn later, after what has arrived. */
+void np_stream_fail_later(struct np_stream *s, enum neap_err err);
+void np_stream_gone(struct np_stream *s); /* calls on_close, then ops->free */
 
 #endif

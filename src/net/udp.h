@@ -10,10 +10,14 @@ struct np_udp_handler {
     /* Bytes and address are lent. `truncated`: the datagram was larger than the buffer. */
     void (*on_recv)(struct np_udp *u, const char *data, size_t n, const struct sockaddr *from,
                     bool truncated);
+    /* What the network says of datagrams sent earlier (NEAP_ECONNREFUSED on a connected socket,
+     * …); receiving goes on. May be NULL. */
+    void (*on_error)(struct np_udp *u, enum neap_err err);
     void (*on_close)(struct np_udp *u); /* may be NULL */
 };
 struct np_udp_options {
-    bool reuse_port;
+    bool reuse_port; /* several sockets share the port; for multicast all of them receive */
+    bool v6_only;
     bool broadcast;
     int recv_buffer; /* SO_RCVBUF bytes, 0 the system's */
     int send_buffer;
@@ -35,7 +39,9 @@ NEAP_MUST_CHECK enum neap_err np_udp_local(struct np_udp *u, char *out, size_t s
 /* Multicast; NULL iface means the default one. */
 NEAP_MUST_CHECK enum neap_err np_udp_membership(struct np_udp *u, const char *group,
                                                 const char *iface, bool join);
+NEAP_MUST_CHECK enum neap_err np_udp_multicast(struct np_udp *u, int ttl, bool loop_back);
+void np_udp_set_ref(struct np_udp *u, bool ref);
 void *np_udp_arg(const struct np_udp *u);
-void np_udp_close(struct np_udp *u);
+void np_udp_close(struct np_udp *u); /* may be called twice */
 
 #endif

@@ -1,0 +1,234 @@
+/* UDP sockets: a datagram leaves at once where the kernel takes it; what it does not is copied and
+ * queued within a bound. One thread, the loop's.
+ */
+#include "net/udp.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+enum { MAX_QUEUED = 1 << 20 }; /* bytes */
+
+struct np_udp {
+    uv_udp_t uv;
+    struct np_loop *loop;
+    const struct np_udp_handler *handler;
+    void *arg;
+    size_t queued; /* bytes */
+    bool connected;
+    bool receiving;
+};
+
+struct datagram {
+    uv_udp_send_t req;
+    struct np_udp *u;
+    size_t n;
+    char data[];
+};
+
+static void on_closed(uv_handle_t *h)
+{
+    struct np_udp *u = h->data;
+    struct np_loop *loop = u->loop;
+    if (u->handler->on_close) u->handler->on_close(u);
+    np_free(u);
+    np_loop_release(loop);
+}
+
+static bool closing(const struct np_udp *u)
+{
+    return uv_is_closing((const uv_handle_t *)&u->uv);
+}
+
+static enum neap_err set_option(uv_os_fd_t fd, int option, int value)
+{
+    if (setsockopt(fd, SOL_SOCKET, option, &value, sizeof value) == 0) return NEAP_OK;
+    return np_err_from_uv(uv_translate_sys_error(errno));
+}
+
+static enum neap_err set_up(struct np_udp *u, const struct np_udp_options *opts)
+{
+    uv_os_fd_t fd;
+    enum neap_err err = np_err_from_uv(uv_fileno((uv_handle_t *)&u->uv, &fd));
+    if (!err && opts->reuse_port) err = set_option(fd, SO_REUSEADDR, 1);
+    if (!err && opts->reuse_port) err = set_option(fd, SO_REUSEPORT, 1);
+    if (!err && opts->broadcast) err = set_option(fd, SO_BROADCAST, 1);
+    if (!err && opts->recv_buffer) err = set_option(fd, SO_RCVBUF, opts->recv_buffer);
+    if (!err && opts->send_buffer) err = set_option(fd, SO_SNDBUF, opts->send_buffer);
+    return err;
+}
+
+static enum neap_err set_up_and_bind(struct np_udp *u, const union np_addr *addr, bool bind,
+                                     const struct np_udp_options *opts)
+{
+    bool v6 = addr->sa.sa_family == AF_INET6;
+    enum neap_err err = set_up(u, opts);
+    if (err || !bind) return err;
+    return np_err_from_uv(
+        uv_udp_bind(&u->uv, &addr->sa, v6 && opts->v6_only ? UV_UDP_IPV6ONLY : 0));
+}
+
+enum neap_err np_udp_open(struct np_loop *loop, const char *host, int port,
+                          const struct np_udp_options *opts, const struct np_udp_handler *h,
+                          void *arg, struct np_udp **out, struct neap_errinfo *info)
+{
+    static const struct np_udp_options defaults = {0};
+    const char *ip = !host ? "0.0.0.0" : strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
+    union np_addr addr;
+    if (np_addr_from_ip(ip, port, &addr))
+        return np_err_set(info, NEAP_EINVAL, "cannot bind to '%.100s' port %d", ip, port);
+    struct np_udp *u = np_calloc(1, sizeof *u);
+    if (!u) return np_err_plain(info, NEAP_ENOMEM);
+    int rc = uv_udp_init_ex(loop->uv, &u->uv, addr.sa.sa_family);
+    if (rc < 0) {
+        np_free(u);
+        return np_err_set(info, np_err_from_uv(rc), "no socket: %s", uv_strerror(rc));
+    }
+    static const struct np_udp_handler nobody = {0};
+    u->uv.data = u;
+    u->loop = loop;
+    u->handler = &nobody;
+    np_loop_retain(loop);
+    enum neap_err err = set_up_and_bind(u, &addr, host || port, opts ? opts : &defaults);
+    if (err) {
+        np_udp_close(u);
+        return np_err_set(info, err, "cannot bind to %s port %d: %s", ip, port, neap_err_text(err));
+    }
+    u->handler = h;
+    u->arg = arg;
+    *out = u;
+    return NEAP_OK;
+}
+
+enum neap_err np_udp_connect(struct np_udp *u, const struct sockaddr *peer)
+{
+    if (closing(u)) return NEAP_ECLOSED;
+    if (u->connected) {
+        int rc = uv_udp_connect(&u->uv, NULL);
+        if (rc < 0) return np_err_from_uv(rc);
+        u->connected = false;
+    }
+    enum neap_err err = np_err_from_uv(uv_udp_connect(&u->uv, peer));
+    if (!err) u->connected = true;
+    return err;
+}
+
+static void on_sent(uv_udp_send_t *req, int status)
+{
+    struct datagram *d = req->data;
+    struct np_udp *u = d->u;
+    u->queued -= d->n;
+    np_free(d);
+    if (status < 0 && !closing(u) && u->handler->on_error)
+        u->handler->on_error(u, np_err_from_uv(status));
+}
+
+static enum neap_err send_later(struct np_udp *u, const void *p, size_t n,
+                                const struct sockaddr *to)
+{
+    if (u->queued + n > MAX_QUEUED) return NEAP_EAGAIN;
+    struct datagram *d = np_alloc(sizeof *d + n);
+    if (!d) return NEAP_ENOMEM;
+    memcpy(d->data, p, n);
+    d->u = u;
+    d->n = n;
+    d->req.data = d;
+    uv_buf_t buf = {.base = d->data, .len = n};
+    int rc = uv_udp_send(&d->req, &u->uv, &buf, 1, to, on_sent);
+    if (rc < 0)
+        np_free(d);
+    else
+        u->queued += n;
+    return np_err_from_uv(rc);
+}
+
+enum neap_err np_udp_send(struct np_udp *u, const void *p, size_t n, const struct sockaddr *to)
+{
+    if (closing(u)) return NEAP_ECLOSED;
+    if (!to && !u->connected) return NEAP_ENOTCONN;
+    if (n > 65535) return NEAP_EMSGSIZE;
+    if (u->connected) to = NULL;
+    uv_buf_t buf = {.base = (char *)p, .len = n};
+    int rc = uv_udp_try_send(&u->uv, &buf, 1, to);
+    if (rc >= 0) return NEAP_OK;
+    return rc == UV_EAGAIN ? send_later(u, p, n, to) : np_err_from_uv(rc);
+}
+
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
+{
+    struct np_udp *u = h->data;
+    *buf = (uv_buf_t){.base = u->loop->read_buf, .len = NP_READ_BUF_SIZE};
+}
+
+static void on_recv(uv_udp_t *h, ssize_t n, const uv_buf_t *buf, const struct sockaddr *from,
+                    unsigned flags)
+{
+    struct np_udp *u = h->data;
+    if (n < 0) {
+        if (u->handler->on_error) u->handler->on_error(u, np_err_from_uv((int)n));
+    } else if (from) { /* NULL: there was nothing; an empty datagram has a sender */
+        u->handler->on_recv(u, buf->base, (size_t)n, from, (flags & UV_UDP_PARTIAL) != 0);
+    }
+}
+
+enum neap_err np_udp_recv_start(struct np_udp *u)
+{
+    if (closing(u)) return NEAP_ECLOSED;
+    if (u->receiving) return NEAP_OK;
+    enum neap_err err = np_err_from_uv(uv_udp_recv_start(&u->uv, on_alloc, on_recv));
+    if (!err) u->receiving = true;
+    return err;
+}
+
+void np_udp_recv_stop(struct np_udp *u)
+{
+    if (!u->receiving || closing(u)) return;
+    u->receiving = false;
+    uv_udp_recv_stop(&u->uv);
+}
+
+enum neap_err np_udp_local(struct np_udp *u, char *out, size_t size, int *port)
+{
+    union np_addr a;
+    int n = sizeof a;
+    if (closing(u)) return NEAP_ECLOSED;
+    int rc = uv_udp_getsockname(&u->uv, &a.sa, &n);
+    if (rc < 0) return np_err_from_uv(rc);
+    np_addr_format(&a.sa, out, size);
+    if (port) *port = np_addr_port(&a.sa);
+    return NEAP_OK;
+}
+
+enum neap_err np_udp_membership(struct np_udp *u, const char *group, const char *iface, bool join)
+{
+    if (closing(u)) return NEAP_ECLOSED;
+    return np_err_from_uv(
+        uv_udp_set_membership(&u->uv, group, iface, join ? UV_JOIN_GROUP : UV_LEAVE_GROUP));
+}
+
+enum neap_err np_udp_multicast(struct np_udp *u, int ttl, bool loop_back)
+{
+    if (closing(u)) return NEAP_ECLOSED;
+    int rc = uv_udp_set_multicast_ttl(&u->uv, ttl);
+    if (rc == 0) rc = uv_udp_set_multicast_loop(&u->uv, loop_back);
+    return np_err_from_uv(rc);
+}
+
+void np_udp_set_ref(struct np_udp *u, bool ref)
+{
+    if (ref)
+        uv_ref((uv_handle_t *)&u->uv);
+    else
+        uv_unref((uv_handle_t *)&u->uv);
+}
+
+void *np_udp_arg(const struct np_udp *u)
+{
+    return u->arg;
+}
+
+void np_udp_close(struct np_udp *u)
+{
+    if (!closing(u)) uv_close((uv_handle_t *)&u->uv, on_closed);
+}

@@ -1,0 +1,296 @@
+/* The stream over a libuv handle.
+ *
+ * A write costs one system call and no memory while the kernel takes it all (uv_try_write). What it
+ * does not take is swapped into `sending`, which does not move while a uv_write of a part of it is
+ * under way; each part's end first tries the rest at once again. One thread, the loop's.
+ */
+#include "net/uvstream.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+
+enum {
+    MAX_IOV = 64,          /* slices passed to the kernel at once */
+    PART = 256 << 10,      /* bytes of one uv_write: the grain of progress */
+    KEEP_BLOCK = 64 << 10, /* bytes of an empty block that are kept */
+};
+
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
+{
+    struct np_uvstream *u = h->data;
+    buf->base = u->s.loop->read_buf;
+    buf->len = NP_READ_BUF_SIZE;
+}
+
+static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf)
+{
+    struct np_uvstream *u = h->data;
+    if (n > 0) {
+        np_stream_received(&u->s, buf->base, (size_t)n);
+    } else if (n == UV_EOF) {
+        uv_read_stop(h);
+        np_stream_received_end(&u->s);
+    } else if (n < 0) {
+        np_stream_failed(&u->s, np_err_from_uv((int)n));
+    }
+}
+
+static enum neap_err op_read_start(struct np_stream *s)
+{
+    return np_err_from_uv(uv_read_start(&np_uvstream_of(s)->uv.stream, on_alloc, on_read));
+}
+
+static void op_read_stop(struct np_stream *s)
+{
+    uv_read_stop(&np_uvstream_of(s)->uv.stream);
+}
+
+/* Writing. */
+
+static enum neap_err try_write(struct np_uvstream *u, const uv_buf_t *bufs, unsigned n,
+                               size_t *taken)
+{
+    int rc = uv_try_write(&u->uv.stream, bufs, n);
+    if (rc >= 0)
+        *taken = (size_t)rc;
+    else if (rc == UV_EAGAIN)
+        *taken = 0;
+    else
+        return np_err_from_uv(rc);
+    return NEAP_OK;
+}
+
+static enum neap_err op_write(struct np_stream *s, const struct np_slice *v, size_t nv,
+                              size_t *taken)
+{
+    uv_buf_t bufs[MAX_IOV];
+    size_t done = 0;
+    for (size_t i = 0; i < nv;) {
+        unsigned n = 0;
+        size_t want = 0;
+        for (; n < MAX_IOV && i < nv; i++) {
+            if (v[i].n == 0) continue;
+            bufs[n++] = (uv_buf_t){.base = (char *)v[i].p, .len = v[i].n};
+            want += v[i].n;
+        }
+        size_t got = 0;
+        enum neap_err err = n ? try_write(np_uvstream_of(s), bufs, n, &got) : NEAP_OK;
+        if (err) return err;
+        done += got;
+        if (got < want) break;
+    }
+    *taken = done;
+    return NEAP_OK;
+}
+
+static void sent(struct np_uvstream *u, size_t n)
+{
+    np_buf_consume(&u->sending, n);
+    u->s.in_flight -= n;
+}
+
+static void take_queue(struct np_uvstream *u)
+{
+    struct np_buf empty = u->sending;
+    u->sending = u->s.out;
+    u->s.out = empty;
+    u->s.in_flight = np_buf_len(&u->sending);
+}
+
+static void on_written(uv_write_t *req, int status);
+
+static enum neap_err write_part(struct np_uvstream *u)
+{
+    size_t rest = np_buf_len(&u->sending);
+    uv_buf_t part = {.base = (char *)np_buf_data(&u->sending), .len = rest < PART ? rest : PART};
+    u->req.write.data = u;
+    return np_err_from_uv(uv_write(&u->req.write, &u->uv.stream, &part, 1, on_written));
+}
+
+/* What is queued, as much as the kernel takes at once, then a uv_write for the next part. */
+static enum neap_err write_on(struct np_uvstream *u)
+{
+    for (;;) {
+        if (np_buf_len(&u->sending) == 0) {
+            np_buf_shrink(&u->sending, KEEP_BLOCK);
+            if (np_buf_len(&u->s.out) == 0) return NEAP_OK;
+            take_queue(u);
+        }
+        uv_buf_t buf = {.base = (char *)np_buf_data(&u->sending), .len = np_buf_len(&u->sending)};
+        size_t taken;
+        enum neap_err err = try_write(u, &buf, 1, &taken);
+        if (err) return err;
+        sent(u, taken);
+        if (taken < buf.len) return write_part(u);
+    }
+}
+
+static void on_written(uv_write_t *req, int status)
+{
+    struct np_uvstream *u = req->data;
+    if (u->s.state != NP_STREAM_OPEN) return;
+    enum neap_err err = np_err_from_uv(status);
+    if (!err) {
+        size_t n = np_buf_len(&u->sending);
+        sent(u, n < PART ? n : PART);
+        err = write_on(u);
+    }
+    if (err)
+        np_stream_failed(&u->s, err);
+    else
+        np_stream_flushed(&u->s);
+}
+
+/* The kernel has just been full, so there is no use in trying. */
+static enum neap_err op_flush(struct np_stream *s)
+{
+    struct np_uvstream *u = np_uvstream_of(s);
+    take_queue(u);
+    return write_part(u);
+}
+
+static size_t op_unsent(const struct np_stream *s)
+{
+    const struct np_uvstream *u = (const struct np_uvstream *)(const void *)s;
+    return uv_stream_get_write_queue_size(&u->uv.stream);
+}
+
+static void on_shutdown(uv_shutdown_t *req, int status)
+{
+    struct np_uvstream *u = req->data;
+    /* ENOTCONN: the peer has reset it meanwhile, which reading reports better. */
+    if (status < 0 && status != UV_ENOTCONN && status != UV_ECANCELED)
+        np_stream_failed(&u->s, np_err_from_uv(status));
+}
+
+static enum neap_err op_shutdown(struct np_stream *s)
+{
+    struct np_uvstream *u = np_uvstream_of(s);
+    u->req.shutdown.data = u;
+    return np_err_from_uv(uv_shutdown(&u->req.shutdown, &u->uv.stream, on_shutdown));
+}
+
+/* Closing. */
+
+static void on_closed(uv_handle_t *h)
+{
+    struct np_uvstream *u = h->data;
+    np_stream_gone(&u->s);
+}
+
+static void op_close(struct np_stream *s)
+{
+    struct np_uvstream *u = np_uvstream_of(s);
+    if (u->dialling && np_dialling_cancel(u)) return;
+    uv_close(&u->uv.handle, on_closed);
+}
+
+static void op_free(struct np_stream *s)
+{
+    struct np_uvstream *u = np_uvstream_of(s);
+    np_buf_fini(&u->sending);
+    np_free(u);
+}
+
+static void op_set_ref(struct np_stream *s, bool ref)
+{
+    uv_handle_t *h = &np_uvstream_of(s)->uv.handle;
+    if (ref)
+        uv_ref(h);
+    else
+        uv_unref(h);
+}
+
+/* Names. */
+
+static enum neap_err tcp_name(struct np_stream *s, char *out, size_t size,
+                              int (*get)(const uv_tcp_t *, struct sockaddr *, int *))
+{
+    union np_addr a;
+    int n = sizeof a;
+    int rc = get(&np_uvstream_of(s)->uv.tcp, &a.sa, &n);
+    if (rc < 0) return rc == UV_EBADF ? NEAP_ENOTCONN : np_err_from_uv(rc);
+    np_addr_format(&a.sa, out, size);
+    return NEAP_OK;
+}
+
+static enum neap_err tcp_peer(struct np_stream *s, char *out, size_t size)
+{
+    return tcp_name(s, out, size, uv_tcp_getpeername);
+}
+
+static enum neap_err tcp_local(struct np_stream *s, char *out, size_t size)
+{
+    return tcp_name(s, out, size, uv_tcp_getsockname);
+}
+
+static enum neap_err unix_name(struct np_stream *s, char *out, size_t size,
+                               int (*get)(int, struct sockaddr *, socklen_t *))
+{
+    union np_addr a;
+    socklen_t n = sizeof a;
+    uv_os_fd_t fd;
+    memset(&a, 0, sizeof a);
+    if (uv_fileno(&np_uvstream_of(s)->uv.handle, &fd) < 0 || get(fd, &a.sa, &n) < 0)
+        return NEAP_ENOTCONN;
+    np_addr_format(&a.sa, out, size);
+    return NEAP_OK;
+}
+
+static enum neap_err unix_peer(struct np_stream *s, char *out, size_t size)
+{
+    return unix_name(s, out, size, getpeername);
+}
+
+static enum neap_err unix_local(struct np_stream *s, char *out, size_t size)
+{
+    return unix_name(s, out, size, getsockname);
+}
+
+#define UV_OPS                                                                                    \
+    .read_start = op_read_start, .read_stop = op_read_stop, .write = op_write, .flush = op_flush, \
+    .unsent = op_unsent, .shutdown = op_shutdown, .close = op_close, .free = op_free,             \
+    .set_ref = op_set_ref
+
+const struct np_stream_ops np_tcp_ops = {
+    .kind = "tcp", .peer = tcp_peer, .local = tcp_local, UV_OPS};
+const struct np_stream_ops np_unix_ops = {
+    .kind = "unix", .peer = unix_peer, .local = unix_local, UV_OPS};
+
+/* Making. */
+
+enum neap_err np_uvstream_new(struct np_loop *loop, const struct np_stream_ops *ops,
+                              enum np_stream_state state, struct np_uvstream **out)
+{
+    struct np_uvstream *u = np_alloc(sizeof *u);
+    if (!u) return NEAP_ENOMEM;
+    int rc = ops == &np_tcp_ops ? uv_tcp_init(loop->uv, &u->uv.tcp)
+                                : uv_pipe_init(loop->uv, &u->uv.pipe, 0);
+    if (rc < 0) {
+        np_free(u);
+        return np_err_from_uv(rc);
+    }
+    u->uv.handle.data = u;
+    np_buf_init(&u->sending);
+    u->dialling = NULL;
+    np_stream_init(&u->s, ops, loop, state);
+    *out = u;
+    return NEAP_OK;
+}
+
+enum neap_err np_uvstream_from_fd(struct np_loop *loop, const struct np_stream_ops *ops, int fd,
+                                  struct np_stream **out)
+{
+    struct np_uvstream *u;
+    enum neap_err err = np_uvstream_new(loop, ops, NP_STREAM_OPEN, &u);
+    if (err) return err;
+    int rc = ops == &np_tcp_ops ? uv_tcp_open(&u->uv.tcp, fd) : uv_pipe_open(&u->uv.pipe, fd);
+    if (rc < 0) {
+        np_stream_close(&u->s);
+        return np_err_from_uv(rc);
+    }
+    *out = &u->s;
+    return NEAP_OK;
+}

@@ -1,0 +1,47 @@
+/* The stream over a libuv handle: TCP and unix sockets. For tcp, unix, listener and dial code; what
+ * is public of it is net/stream.h.
+ */
+#ifndef NP_NET_UVSTREAM_H
+#define NP_NET_UVSTREAM_H
+
+#include "net/stream.h"
+
+struct np_dialling;
+
+struct np_uvstream {
+    struct np_stream s;
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } uv;
+    union { /* one at a time: connecting, then writing, then shutting down */
+        uv_connect_t connect;
+        uv_write_t write;
+        uv_shutdown_t shutdown;
+    } req;
+    struct np_buf sending;        /* what the write under way is made of; does not move */
+    struct np_dialling *dialling; /* while connecting by TCP */
+};
+
+extern const struct np_stream_ops np_tcp_ops;
+extern const struct np_stream_ops np_unix_ops;
+
+/* Memory and an initialised handle of the kind that `ops` names. Undone by np_stream_close. */
+NEAP_MUST_CHECK enum neap_err np_uvstream_new(struct np_loop *loop, const struct np_stream_ops *ops,
+                                              enum np_stream_state state, struct np_uvstream **out);
+/* A stream on a connected socket. Takes the descriptor on success only. */
+NEAP_MUST_CHECK enum neap_err np_uvstream_from_fd(struct np_loop *loop,
+                                                  const struct np_stream_ops *ops, int fd,
+                                                  struct np_stream **out);
+static inline struct np_uvstream *np_uvstream_of(struct np_stream *s)
+{
+    return np_container_of(s, struct np_uvstream, s);
+}
+
+/* dial_tcp.c: stops what is under way for a stream that is being closed. True when it has closed
+ * the uv handle already and will call np_stream_gone itself. */
+bool np_dialling_cancel(struct np_uvstream *u);
+
+#endif
