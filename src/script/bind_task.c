@@ -46,25 +46,34 @@ static void settle(struct future *f, enum future_state state)
 
 /* --- what a future yields */
 
+/* Whether the value on top is an error object, somebody's own ones included. */
+static bool is_error_object(lua_State *L)
+{
+    if (!lua_istable(L, -1)) return false;
+    bool yes = lua_getfield(L, -1, "code") == LUA_TSTRING;
+    lua_pop(L, 1);
+    return yes;
+}
+
+/* Pushes nil and the failure as an error object: what was raised if it is one, else ESCRIPT with
+ * the text, `value` (what was raised) and `traceback`. */
 static int push_failure(lua_State *L, struct future *f)
 {
     luaL_pushfail(L);
     lua_getiuservalue(L, 1, 1);
     if (!f->boxed) return 2;
-    if (!lua_istable(L, -1)) {
-        lua_pop(L, 2);
-        return np_fail(L, NEAP_ENOMEM, NULL);
+    if (!lua_istable(L, -1)) return np_fail(L, NEAP_ENOMEM, NULL);
+    int box = lua_gettop(L);
+    lua_rawgeti(L, box, 1);
+    if (!is_error_object(L)) {
+        np_push_error(L, NEAP_ESCRIPT, "%s", luaL_tolstring(L, -1, NULL));
+        lua_rawgeti(L, box, 1);
+        lua_setfield(L, -2, "value");
+        lua_rawgeti(L, box, 2);
+        lua_setfield(L, -2, "traceback");
     }
-    lua_rawgeti(L, -1, 1);
-    if (np_error_code(L, -1) != NEAP_ESCRIPT || luaL_getmetafield(L, -1, "__name")) return 2;
-    luaL_tolstring(L, -1, NULL);
-    np_push_error(L, NEAP_ESCRIPT, "%s", lua_tostring(L, -1));
-    lua_pushvalue(L, -3);
-    lua_setfield(L, -2, "value");
-    lua_rawgeti(L, -4, 2);
-    lua_setfield(L, -2, "traceback");
-    lua_insert(L, -4);
-    lua_pop(L, 3);
+    luaL_pushfail(L);
+    lua_insert(L, -2);
     return 2;
 }
 
@@ -212,10 +221,13 @@ static void on_spawned_done(struct np_task *t, bool ok, int nresults)
     struct future *f = t->arg;
     if (!ok) {
         if (worth_a_log(t, f)) np_task_log_error(t);
-        lua_getupvalue(co, 1, 1);
-        lua_pushvalue(co, -2);
         f->boxed = true;
-        lua_setiuservalue(co, -2, 1);
+        /* not there when memory ran out before the function began: the box then stays nil */
+        if (lua_tocfunction(co, 1) == run_future) {
+            lua_getupvalue(co, 1, 1);
+            lua_pushvalue(co, -2);
+            lua_setiuservalue(co, -2, 1);
+        }
     }
     settle(f, ok ? FUTURE_DONE : FUTURE_FAILED);
 }

@@ -63,12 +63,12 @@ static int box_failure(lua_State *L)
 static int task_main_k(lua_State *L, int status, lua_KContext ctx)
 {
     struct np_task *t = (struct np_task *)ctx;
-    if (status == LUA_OK || status == LUA_YIELD) return lua_gettop(L) - 2;
-    t->failed = true;
-    return 1;
+    if (status != LUA_OK && status != LUA_YIELD) t->failed = true;
+    return lua_gettop(L);
 }
 
-/* Stack: the function, its arguments. The function stays at index 1 for `done`. */
+/* Stack: the function, its arguments. Returns the function, for `done`, the message handler, and then
+ * the results or the failure box. */
 static int task_main(lua_State *L)
 {
     struct np_task *t = np_script_of(L)->sched.current;
@@ -119,7 +119,7 @@ static void end_task(struct np_task *t, int status, int nresults)
     t->state = NP_TASK_DONE;
     adopt_children(t);
     if (t->done) {
-        t->done(t, !t->failed, t->failed ? 1 : nresults);
+        t->done(t, !t->failed, t->failed ? 1 : nresults - 2);
     } else if (t->failed) {
         np_task_log_error(t);
     }
