@@ -25,6 +25,9 @@ add_library(neap_shared SHARED ${lib_objects})
 set_target_properties(neap_shared PROPERTIES OUTPUT_NAME neap LINKER_LANGUAGE CXX
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
 target_link_libraries(neap_shared PRIVATE ${lib_deps})
+# Nothing but neap_* leaves the library, whatever the C++ headers instantiate.
+target_link_options(neap_shared PRIVATE LINKER:--version-script=${CMAKE_SOURCE_DIR}/cmake/neap.map)
+set_property(TARGET neap_shared APPEND PROPERTY LINK_DEPENDS ${CMAKE_SOURCE_DIR}/cmake/neap.map)
 target_include_directories(neap_shared INTERFACE ${CMAKE_SOURCE_DIR}/src)
 
 if(EXISTS ${CMAKE_SOURCE_DIR}/src/app/main.c)
@@ -33,3 +36,5 @@ if(EXISTS ${CMAKE_SOURCE_DIR}/src/app/main.c)
   target_link_libraries(neap PRIVATE np_app_headers neap_static PkgConfig::edit)
   install(TARGETS neap RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
+
+include(NeapInstall)
