@@ -86,7 +86,251 @@ struct neap_errinfo {
 NEAP_API const char *neap_err_name(enum neap_err err);
 NEAP_API const char *neap_err_text(enum neap_err err);
 
-/* @@HOST@@ */
+/* --- a host's life ---------------------------------------------------------------------------
+ *
+ *     neap_t *n;
+ *     neap_options o = NEAP_OPTIONS_INIT;
+ *     if (neap_open(&o, &n) != NEAP_OK) …
+ *     if (neap_load_file(n, "policy.lua") != NEAP_OK) fprintf(stderr, "%s\n", neap_error(n));
+ *     neap_run(n);
+ *     neap_close(n);
+ */
+typedef struct neap neap_t;
+struct uv_loop_s; /* libuv's uv_loop_t */
+
+typedef enum neap_log_format { NEAP_LOG_AUTO, NEAP_LOG_TEXT, NEAP_LOG_JSON } neap_log_format;
+
+/* Always begin with NEAP_OPTIONS_INIT; a field left zero means its default. What the pointers point
+ * to is copied by neap_open. */
+typedef struct neap_options {
+    size_t size;                /* sizeof(neap_options), for programs built against older headers */
+    const char *log_level;      /* "trace" … "error", "off"; default "info" */
+    neap_log_format log_format; /* default auto: text if the log goes to a terminal, else JSON */
+    int log_fd;                 /* default 0 means standard error; not closed by the host */
+    const char *lua_path;       /* a directory whose neap/….lua stand before the built-in ones */
+    size_t memory_limit;        /* of the Lua state, bytes; default 512 MiB */
+    double drain_timeout;       /* seconds neap_stop waits for what is in flight; default 30 */
+    const char *const *args;    /* what scripts see as arg[1] … and a file as its `...` */
+    size_t nargs;
+    bool keep_alive;     /* neap_run goes on until neap_stop, even if nothing is left to do */
+    bool handle_signals; /* SIGINT and SIGTERM stop the host while neap_run runs; the second one
+                            ends the process. For programs that leave their signals to neap. */
+    /* Called on the loop's thread when a stop is through: all has drained, or the time for it was
+     * over. On an embedder's loop the time to call neap_close. */
+    void (*on_stopped)(neap_t *n, void *user);
+    void *user;
+} neap_options;
+#define NEAP_OPTIONS_INIT                                                                      \
+    {                                                                                          \
+        sizeof(neap_options), NULL, NEAP_LOG_AUTO, 0, NULL, 0, 0, NULL, 0, false, false, NULL, \
+            NULL                                                                               \
+    }
+
+/* Makes a host; `options` may be NULL. NEAP_EINVAL for options that make no sense, NEAP_ENOMEM.
+ * On success `*out` is the caller's, to be ended by neap_close. */
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_open(const neap_options *options, neap_t **out);
+
+/* Why the last call on this host failed, in words; for a script error with the traceback. Holds
+ * until the next call on the host; never NULL. */
+NEAP_API const char *neap_error(const neap_t *n);
+
+/* Puts the host on the program's own loop. The first call after neap_open, if at all: NEAP_EBUSY
+ * when the host has a loop already. The loop must outlive the host: see neap_close. */
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_attach(neap_t *n, struct uv_loop_s *loop);
+
+/* Runs a file ("-": standard input) or a text as a task: until it ends or first waits; the rest
+ * runs with the loop. A table it returns can be had as `require "<file's base name>"`, or `name`
+ * for a text. NEAP_ENOENT, NEAP_EACCES; NEAP_ESCRIPT for a syntax error, or an error it raised
+ * before it first waited. One that it raises later is logged, and neap_run returns NEAP_ESCRIPT. */
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_load_file(neap_t *n, const char *path);
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_load_string(neap_t *n, const char *code, size_t len,
+                                                        const char *name);
+
+/* Runs the host's own loop until it is stopped, or nothing is left that could wake it. The calling
+ * thread becomes the host's. NEAP_EINVAL for a host on a program's loop, NEAP_ESCRIPT when a loaded
+ * file failed after its first wait (that ends the run), NEAP_ETIMEDOUT when a stop's time was over
+ * before all had drained. May be called again. */
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_run(neap_t *n);
+
+/* Stops the host: listeners close, registrations leave the registry, what is in flight is finished
+ * within drain_timeout; then neap_run returns, or on_stopped is called. A second call, or the first
+ * one with `now`, ends the waiting at once. Any thread, and signal handlers; not after neap_close.
+ */
+NEAP_API void neap_stop(neap_t *n);
+NEAP_API void neap_stop_now(neap_t *n);
+
+/* Frees all. Tasks are cancelled, what is open is closed. On a loop of its own that is done when
+ * this returns. On a program's loop the handles close as that loop runs on, and `closed` (may be
+ * NULL) is called from it when the last is gone: only then may the loop end. NULL is allowed. Not
+ * from inside a function that a script or the host calls. */
+NEAP_API void neap_close(neap_t *n);
+NEAP_API void neap_close_with(neap_t *n, void (*closed)(void *user), void *user);
+
+/* Has `fn` called on the host's thread, from its loop, soon. Any thread; not after neap_close.
+ * NEAP_ENOMEM. What is posted and not called yet when the host closes is called by neap_close. */
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_post(neap_t *n, void (*fn)(neap_t *n, void *user),
+                                                 void *user);
+
+/* --- values ---------------------------------------------------------------------------------- */
+
+typedef enum neap_type {
+    NEAP_NIL,
+    NEAP_BOOLEAN,
+    NEAP_INTEGER,
+    NEAP_NUMBER,
+    NEAP_STRING,
+    NEAP_TABLE
+} neap_type;
+
+struct neap_field;
+
+/* A plain value, as it goes between C and Lua: a tree of scalars, strings and tables. Functions and
+ * userdata do not pass, nor tables nested deeper than 32 or with more than 65536 fields in all. */
+typedef struct neap_value {
+    neap_type type;
+    union {
+        bool boolean;
+        int64_t integer;
+        double number;
+        struct {
+            const char *data; /* NUL-terminated when it comes from neap; may hold NULs */
+            size_t len;
+        } string;
+        struct {
+            const struct neap_field *fields;
+            size_t count;
+        } table;
+    } as;
+} neap_value;
+
+struct neap_field {
+    neap_value key;
+    neap_value value;
+};
+
+/* Makers. Strings and fields are borrowed: they must live as long as the value is used. */
+NEAP_API neap_value neap_nil(void);
+NEAP_API neap_value neap_boolean(bool v);
+NEAP_API neap_value neap_integer(int64_t v);
+NEAP_API neap_value neap_number(double v);
+NEAP_API neap_value neap_string(const char *text);
+NEAP_API neap_value neap_bytes(const char *data, size_t len);
+NEAP_API neap_value neap_table(const struct neap_field *fields, size_t count);
+/* The field of a table by name; NULL where there is none, or `v` is no table (or NULL). */
+NEAP_API const neap_value *neap_value_field(const neap_value *v, const char *name);
+/* The i-th item (from 1) of a table; NULL where there is none. */
+NEAP_API const neap_value *neap_value_item(const neap_value *v, size_t i);
+
+/* --- C functions that scripts call ------------------------------------------------------------ */
+
+typedef struct neap_call neap_call;
+typedef void (*neap_function)(neap_call *call, void *user);
+
+/* Makes `fn` callable as `require "neap.host".<name>(…)`. It reads the arguments, sets results, and
+ * finishes the call exactly once: before it returns, or later from the host's thread while the task
+ * that called it waits. `user` must live as long as the host. Exporting a name again replaces it.
+ * NEAP_EINVAL for a name that is no identifier, NEAP_ENOMEM. */
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_export(neap_t *n, const char *name, neap_function fn,
+                                                   void *user);
+
+/* The arguments, from 1; lent until the call is finished. One that is absent reads as nil. */
+NEAP_API size_t neap_arg_count(const neap_call *call);
+NEAP_API const neap_value *neap_arg(const neap_call *call, size_t i);
+/* The argument as a C value. NEAP_EINVAL if it is none, and then the call has been given an error
+ * that says so: finish it and return. A whole number passes as an integer; no text does. */
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_arg_integer(neap_call *call, size_t i, int64_t *out);
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_arg_number(neap_call *call, size_t i, double *out);
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_arg_boolean(neap_call *call, size_t i, bool *out);
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_arg_string(neap_call *call, size_t i, const char **out,
+                                                       size_t *len);
+
+/* One more result; `v` is copied. Out of memory shows as the error of the call. */
+NEAP_API void neap_return(neap_call *call, neap_value v);
+/* The call fails as expected failures do: it gives nil and an error of this code and message. */
+NEAP_API void neap_return_error(neap_call *call, enum neap_err code, const char *message);
+/* The call raises an error: the script's author misused it. */
+NEAP_API void neap_raise(neap_call *call, const char *message);
+/* Ends the call; the handle is gone. Where its task was cancelled meanwhile, or the host closed,
+ * that is all it does: so an operation under way may finish its call as if nothing had happened. */
+NEAP_API void neap_call_finish(neap_call *call);
+/* Have `fn` called (once, at most) when the result is not wanted any more, to stop the work early.
+ * The call must be finished all the same; `fn` may do so. */
+NEAP_API void neap_call_on_cancel(neap_call *call, void (*fn)(neap_call *call, void *user),
+                                  void *user);
+/* The host of a call; NULL once it is closed. */
+NEAP_API neap_t *neap_call_host(const neap_call *call);
+
+/* --- Lua functions that C calls --------------------------------------------------------------- */
+
+/* What became of a call; lent until the callback returns. */
+typedef struct neap_result {
+    enum neap_err err;   /* NEAP_OK, NEAP_ENOTFOUND (no such function), NEAP_ECANCELED (the host
+                            closed), or the code of the error it raised: NEAP_ESCRIPT … */
+    const char *message; /* of a failure, else NULL */
+    const neap_value *values; /* what it returned */
+    size_t count;
+} neap_result;
+typedef void (*neap_result_fn)(neap_t *n, const neap_result *result, void *user);
+
+/* Calls the function `path` ("price", "policy.pick": a global, or what a loaded file returned, and
+ * fields of it) in a task of its own, which may wait. `fn` (may be NULL) is called exactly once,
+ * from the loop, never from inside this call. Arguments are copied. NEAP_ENOMEM, NEAP_EINVAL: then
+ * `fn` is not called. */
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_call_function(neap_t *n, const char *path,
+                                                          const neap_value *args, size_t nargs,
+                                                          neap_result_fn fn, void *user);
+/* The same for a function that does not wait, such as a policy: `fn` is called before this returns,
+ * with what it returns as well. One that waits is cancelled: NEAP_EAGAIN. NEAP_EBUSY from inside a
+ * function that a script called. */
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_call_now(neap_t *n, const char *path,
+                                                     const neap_value *args, size_t nargs,
+                                                     neap_result_fn fn, void *user);
+
+/* --- messages --------------------------------------------------------------------------------- */
+
+typedef struct neap_message {
+    const char *subject;
+    const char *reply; /* where an answer is wanted; NULL where none is */
+    const char *data;
+    size_t len;
+} neap_message;
+typedef struct neap_subscription neap_subscription;
+
+/* Sends to every subscriber of the host's bus whose pattern takes `subject`, and to one member of
+ * each queue group. `reply` may be NULL. NEAP_EINVAL for a bad subject, NEAP_ELIMIT, NEAP_ENOMEM.
+ */
+NEAP_API NEAP_MUST_CHECK enum neap_err
+neap_publish(neap_t *n, const char *subject, const char *reply, const void *data, size_t len);
+/* `fn` is called from the loop with each message that `pattern` takes ("orders.*", "orders.>");
+ * the message is lent. `queue` NULL: no group. The subscription ends with neap_unsubscribe or the
+ * host, whichever is first. NEAP_EINVAL, NEAP_ELIMIT, NEAP_ENOMEM. */
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_subscribe(neap_t *n, const char *pattern,
+                                                      const char *queue,
+                                                      void (*fn)(const neap_message *m, void *user),
+                                                      void *user, neap_subscription **out);
+/* No call comes after this. NULL is allowed; may be called from inside `fn`. */
+NEAP_API void neap_unsubscribe(neap_subscription *s);
+
+/* --- services --------------------------------------------------------------------------------- */
+
+/* An instance that was picked for one request; holds until it is released. */
+typedef struct neap_picked {
+    const char *address; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path" */
+    const char *id;
+    void *handle;
+    void *upstream;
+    int64_t begun;
+} neap_picked;
+
+/* Picks an instance of a service from the host's registry by a built-in policy ("round_robin",
+ * "weighted_round_robin", "random", "weighted_random", "least_request", "p2c", "ring_hash",
+ * "peak_ewma"; NULL: "p2c"). `key` (may be NULL) is what ring_hash goes by. A request is counted as
+ * begun. NEAP_ENOENDPOINT, NEAP_ENOTFOUND for an unknown policy, NEAP_EINVAL, NEAP_ENOMEM. */
+NEAP_API NEAP_MUST_CHECK enum neap_err neap_pick(neap_t *n, const char *service, const char *policy,
+                                                 const char *key, neap_picked *out);
+/* The request ended, well or not: its time since the pick goes into the instance's statistics. Must
+ * be called once for each pick, before the host closes. */
+NEAP_API void neap_pick_release(neap_t *n, neap_picked *picked, bool ok);
 
 #ifdef __cplusplus
 }
