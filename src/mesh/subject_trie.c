@@ -124,8 +124,7 @@ static void unlink_node(struct np_trie *t, struct node *n)
 /* Frees the node and those above it that nothing holds any more. */
 static void prune(struct np_trie *t, struct node *n)
 {
-    while (n->parent != NULL && n->children == 0 && np_list_empty(&n->plain) &&
-           np_list_empty(&n->groups)) {
+    while (n->parent != NULL && n->children == 0 && n->held == 0) {
         struct node *parent = n->parent;
         unlink_node(t, n);
         np_free(n);
@@ -264,6 +263,7 @@ enum neap_err np_trie_insert(struct np_trie *t, const char *pattern, size_t n, c
     } else {
         np_list_push_back(&node->plain, &s->link);
     }
+    node->held++;
     t->subs++;
     t->generation++;
     *out = s;
@@ -285,6 +285,7 @@ static void sub_free(struct np_trie *t, struct np_sub *s)
         group_drop_if_empty(t, g);
     }
     np_free(s);
+    node->held--;
     prune(t, node);
 }
 

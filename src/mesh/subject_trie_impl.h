@@ -31,6 +31,7 @@ struct node {
     struct node *star; /* by "*" */
     struct node *rest; /* by ">" */
     size_t children;   /* of all three kinds */
+    size_t held;       /* subscribers of its pattern, with those removed during a visit */
     struct np_link plain;
     struct np_link groups;
     size_t token_len;
