@@ -10,6 +10,7 @@
     X(bus)            \
     X(dns)            \
     X(frame)          \
+    X(host)           \
     X(http)           \
     X(json)           \
     X(log)            \

@@ -137,7 +137,7 @@ static int run_k(lua_State *L, int status, lua_KContext ctx)
     r->values = np_arena_alloc(&r->arena, (size_t)n * sizeof *r->values);
     if (!r->values) return luaL_error(L, "not enough memory");
     for (int i = 0; i < n; i++) {
-        np_value_read(L, i + 2, &r->arena, &r->values[i]);
+        np_value_read(L, i + 2, &r->arena, true, &r->values[i]);
     }
     r->count = (size_t)n;
     return n; /* they stay on the stack while `fn` is called */

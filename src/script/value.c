@@ -46,6 +46,7 @@ struct reader {
     lua_State *L;
     struct np_arena *arena;
     size_t fields; /* read so far */
+    bool lend;     /* a string that is the value itself is not copied */
 };
 
 static void *take(struct reader *r, size_t size)
@@ -96,7 +97,7 @@ static void read_string(struct reader *r, int idx, neap_value *out, int depth)
 {
     size_t len;
     const char *p = lua_tolstring(r->L, idx, &len);
-    if (depth > 1) {
+    if (depth > 1 || !r->lend) {
         char *copy = np_arena_strndup(r->arena, p, len);
         if (!copy) luaL_error(r->L, "not enough memory");
         p = copy;
@@ -143,9 +144,9 @@ static void read_value(struct reader *r, int idx, neap_value *out, int depth)
     }
 }
 
-void np_value_read(lua_State *L, int idx, struct np_arena *arena, neap_value *out)
+void np_value_read(lua_State *L, int idx, struct np_arena *arena, bool lend, neap_value *out)
 {
-    struct reader r = {L, arena, 0};
+    struct reader r = {L, arena, 0, lend};
     read_value(&r, lua_absindex(L, idx), out, 1);
 }
 

@@ -15,9 +15,9 @@
 
 /* Pushes one value; NEAP_EINVAL's cases (unknown type, too deep) raise. */
 void np_value_push(lua_State *L, const neap_value *v);
-/* Reads the value at `idx`. A string that is the value itself is lent (it holds as long as it is on
- * the stack); what stands in tables is copied to the arena. Raises for what does not pass. */
-void np_value_read(lua_State *L, int idx, struct np_arena *arena, neap_value *out);
+/* Reads the value at `idx` into the arena. With `lend` a string that is the value itself is not
+ * copied: it holds as long as it is on the stack. Raises for what does not pass. */
+void np_value_read(lua_State *L, int idx, struct np_arena *arena, bool lend, neap_value *out);
 /* A deep copy into the arena. NEAP_ENOMEM; NEAP_EINVAL for a value that does not pass. */
 NEAP_MUST_CHECK enum neap_err np_value_copy(struct np_arena *arena, const neap_value *v,
                                             neap_value *out);
