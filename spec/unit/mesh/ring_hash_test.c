@@ -45,7 +45,7 @@ static void a_key_has_one_owner_in_every_process(void **state)
 /* The placing is part of the contract between versions: these owners may never change. */
 static void owners_are_the_same_in_every_version(void **state)
 {
-    static const unsigned want[] = {};
+    static const unsigned want[] = {2, 4, 7, 2, 9, 1, 1, 4};
     (void)state;
     struct np_snapshot *set = set_make(10, NULL);
     struct np_balancer *b = ring(set, NULL);
