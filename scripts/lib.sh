@@ -108,12 +108,11 @@ configure() {
   fi
 }
 
-# build DIR [TARGET…]: progress on a terminal, otherwise words only when it fails; silent when there
-# is nothing to do.
+# build DIR [TARGET…]: progress on a terminal, otherwise one line, and more only when it fails.
 build() {
   dir=$1
   shift
-  case $(ninja -C "$dir" -n "$@" 2>&1) in *"no work to do."*) return 0 ;; esac
+  say "Building in ${dir#"$root"/}/"
   if [ -t 2 ]; then
     ninja -C "$dir" "$@" >&2 || die "the build failed"
   elif ! ninja -C "$dir" "$@" >"$dir/build.log" 2>&1; then
@@ -130,7 +129,6 @@ build_release() {
   if ! fresh; then
     # Taken before building: what is edited meanwhile is newer.
     touch "$root/build/.stamp.new"
-    [ -t 2 ] || say "Building neap into build/ (once)."
     configure "$root/build" -DCMAKE_BUILD_TYPE=Release
     build "$root/build" neap
     mv "$root/build/.stamp.new" "$root/build/.stamp"

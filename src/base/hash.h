@@ -13,8 +13,8 @@
 
 #include "base/err.h"
 
-uint64_t np_hash_stable(const void *p, size_t n, uint64_t seed);
-uint64_t np_hash_seeded(const void *p, size_t n, const uint64_t key[2]);
+uint64_t np_hash_stable(const void *data, size_t n, uint64_t seed);
+uint64_t np_hash_seeded(const void *data, size_t n, const uint64_t key[2]);
 /* A well-mixed permutation of 64 bits (splitmix64's finaliser). */
 uint64_t np_hash_mix(uint64_t x);
 
