@@ -7,7 +7,7 @@ file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/layers/public)
 file(CREATE_LINK ${CMAKE_SOURCE_DIR}/src/neap.h ${CMAKE_BINARY_DIR}/layers/public/neap.h SYMBOLIC)
 
 function(np_layer name)
-  cmake_parse_arguments(L "" "" "DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(L "" "" "DEPS;LIBS;HEADER_LIBS" ${ARGN})
   file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/layers/${name})
   file(CREATE_LINK ${CMAKE_SOURCE_DIR}/src/${name} ${CMAKE_BINARY_DIR}/layers/${name}/${name} SYMBOLIC)
 
@@ -16,6 +16,13 @@ function(np_layer name)
     ${CMAKE_BINARY_DIR}/layers/${name} ${CMAKE_BINARY_DIR}/layers/public)
   foreach(dep ${L_DEPS})
     target_link_libraries(np_${name}_headers INTERFACE np_${dep}_headers)
+  endforeach()
+  # Libraries whose types stand in this layer's headers: whoever includes those must find theirs.
+  foreach(lib ${L_HEADER_LIBS})
+    target_include_directories(np_${name}_headers SYSTEM INTERFACE
+      $<TARGET_PROPERTY:${lib},INTERFACE_INCLUDE_DIRECTORIES>)
+    target_compile_definitions(np_${name}_headers INTERFACE
+      $<TARGET_PROPERTY:${lib},INTERFACE_COMPILE_DEFINITIONS>)
   endforeach()
 
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c
