@@ -4,7 +4,7 @@
  */
 #include "net/loop.h"
 
-#include <errno.h>
+#include <signal.h>
 
 #include "base/alloc.h"
 #include "net/dns.h"
@@ -45,6 +45,16 @@ static void timers_again(struct np_defer *d)
     np_timers_run(np_container_of(d, struct np_loop, timers_again));
 }
 
+/* A write to a socket whose peer has gone is an error of that write; as a signal it would end the
+ * process. A program that handles the signal itself keeps its handler. */
+static void ignore_sigpipe(void)
+{
+    struct sigaction old;
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    if (sigaction(SIGPIPE, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+        sigaction(SIGPIPE, &ignore, NULL);
+}
+
 enum neap_err np_loop_init(struct np_loop *loop, uv_loop_t *uv, struct np_log *log)
 {
     enum neap_err err = NEAP_ENOMEM;
@@ -62,6 +72,7 @@ enum neap_err np_loop_init(struct np_loop *loop, uv_loop_t *uv, struct np_log *l
         uv = own;
     }
     *loop = (struct np_loop){.uv = uv, .owns_uv = own != NULL, .log = log, .read_buf = read_buf};
+    ignore_sigpipe();
     np_heap_init(&loop->timers);
     np_link_init(&loop->deferred);
     np_defer_init(&loop->timers_again, timers_again);

@@ -47,7 +47,8 @@ struct np_loop {
     void *closed_arg;
 };
 
-/* A new loop on `uv`, or on a loop of its own when `uv` is NULL. The struct must not move. */
+/* A new loop on `uv`, or on a loop of its own when `uv` is NULL. The struct must not move.
+ * SIGPIPE is ignored from here on, unless the program has a handler for it. */
 NEAP_MUST_CHECK enum neap_err np_loop_init(struct np_loop *loop, uv_loop_t *uv, struct np_log *log);
 /* Runs until np_loop_stop or until nothing is left that keeps it alive. Only on a loop of its own.
  */
