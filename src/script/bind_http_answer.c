@@ -1,0 +1,182 @@
+/* What a handler returned becomes the answer; see bind_http_answer.h. */
+#include "script/bind_http_answer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "script/bind_http.h"
+#include "script/json.h"
+#include "script/luax.h"
+
+#define TEXT "text/plain; charset=utf-8"
+#define JSON "application/json"
+
+/* The status for an error: what a gateway would say of it. */
+static int status_of(enum neap_err err)
+{
+    switch (err) {
+    case NEAP_ETIMEDOUT:
+        return 504;
+    case NEAP_ENOENDPOINT:
+    case NEAP_ENORESPONDERS:
+    case NEAP_ELIMIT:
+    case NEAP_EBUSY:
+        return 503;
+    case NEAP_ECONNREFUSED:
+    case NEAP_ECONNRESET:
+    case NEAP_ECONNABORTED:
+    case NEAP_EPIPE:
+    case NEAP_EHOSTUNREACH:
+    case NEAP_ENETUNREACH:
+    case NEAP_EPROTO:
+    case NEAP_EDNS:
+        return 502;
+    default:
+        return 500;
+    }
+}
+
+void np_http_answer_plain(struct np_http_exchange *x, int status)
+{
+    static const struct np_http_header type = {{"Content-Type", 12}, {JSON, sizeof JSON - 1}};
+    char body[96];
+    const char *what = status == 500 ? "internal error" : np_http_reason(status);
+    int n = snprintf(body, sizeof body, "{\"error\":\"%s\"}", what);
+    if (np_http_respond(x, status, &type, 1, body, (size_t)n)) np_http_abort(x);
+}
+
+void np_http_answer_failure(struct np_task *t, struct np_http_exchange *x, bool answered)
+{
+    if (answered) {
+        np_http_abort(x);
+        return;
+    }
+    np_task_error(t);
+    int status = status_of(np_error_code(t->co, -2));
+    lua_pop(t->co, 2);
+    np_http_answer_plain(x, status);
+}
+
+static void log_returned_error(struct np_http_req *r, lua_State *L, int idx)
+{
+    const char *text = luaL_tolstring(L, idx, NULL);
+    struct np_bytes target = r->x->head.target;
+    struct np_log_field field = {.name = "target", .type = NP_LOG_STR};
+    field.as.str.p = target.p;
+    field.as.str.n = target.n;
+    np_log_write(r->task->script->log, NP_LOG_ERROR, text, strlen(text), &field, 1);
+}
+
+/* nil, err */
+static int answer_error(lua_State *L, struct np_http_req *r, int err)
+{
+    int status = status_of(np_error_code(L, err));
+    if (status == 500) log_returned_error(r, L, err);
+    struct np_http_exchange *x = r->x;
+    r->answered = true;
+    np_http_req_detach(r, NEAP_ECLOSED);
+    np_http_answer_plain(x, status);
+    return 0;
+}
+
+static int nothing_more(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)L;
+    (void)status;
+    (void)ctx;
+    return 0;
+}
+
+/* Hands over to `name` of neap.http.answer (Lua): what needs a loop that waits is written there. */
+static int answer_in_lua(lua_State *L, const char *name, int nargs)
+{
+    int first = lua_gettop(L) - nargs + 1;
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "neap.http.answer");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, name);
+    lua_insert(L, first);
+    lua_pop(L, 1);
+    lua_callk(L, nargs, 0, 0, nothing_more);
+    return 0;
+}
+
+static int answer_bytes(lua_State *L, struct np_http_req *r, int status, int body, int headers)
+{
+    struct np_bytes b = {NULL, 0};
+    if (!lua_isnil(L, body)) b.p = lua_tolstring(L, body, &b.n);
+    np_http_req_respond(L, r, status, b, headers, TEXT);
+    return 0;
+}
+
+static int answer_json(lua_State *L, struct np_http_req *r, int status, int body, int headers)
+{
+    struct np_bytes b;
+    if (np_json_encode_bytes(L, body, NULL, &b.p, &b.n)) return lua_error(L);
+    np_http_req_respond(L, r, status, b, headers, JSON);
+    return 0;
+}
+
+static int answer_body(lua_State *L, struct np_http_req *r, int status, int body, int headers)
+{
+    switch (lua_type(L, body)) {
+    case LUA_TNIL:
+    case LUA_TSTRING:
+        return answer_bytes(L, r, status, body, headers);
+    case LUA_TNUMBER:
+    case LUA_TBOOLEAN:
+        return np_misuse(L, "a handler returned a %s as the body", luaL_typename(L, body));
+    case LUA_TFUNCTION:
+        lua_pushvalue(L, 1);
+        lua_pushinteger(L, status);
+        lua_pushvalue(L, body);
+        lua_pushvalue(L, headers);
+        return answer_in_lua(L, "stream", 4);
+    default:
+        return answer_json(L, r, status, body, headers);
+    }
+}
+
+static bool is_response(lua_State *L, int idx)
+{
+    if (!lua_istable(L, idx) || !lua_getmetatable(L, idx)) return false;
+    luaL_getmetatable(L, "neap.http.response");
+    bool yes = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return yes;
+}
+
+static int answer_nothing(lua_State *L, struct np_http_req *r, int first)
+{
+    if (!lua_isnil(L, first + 1) && !r->answered) return answer_error(L, r, first + 1);
+    struct np_http_exchange *x = r->x;
+    bool begun = r->answered;
+    r->answered = true;
+    np_http_req_detach(r, NEAP_ECLOSED);
+    if (begun) {
+        np_http_finish(x);
+    } else if (np_http_respond(x, 204, NULL, 0, NULL, 0)) {
+        np_http_abort(x);
+    }
+    return 0;
+}
+
+int np_http_answer(lua_State *L, struct np_http_req *r, int first)
+{
+    if (!r->x) return 0; /* answered by hand, or the client has left */
+    int type = lua_type(L, first);
+    if (type == LUA_TSTRING && !r->answered) {
+        return answer_bytes(L, r, 200, first, first + 1);
+    }
+    if (type == LUA_TNIL) return answer_nothing(L, r, first);
+    if (r->answered) return np_misuse(L, "a handler that began an answer may not return another");
+    if (lua_isinteger(L, first)) {
+        return answer_body(L, r, (int)lua_tointeger(L, first), first + 1, first + 2);
+    }
+    if (is_response(L, first)) {
+        lua_pushvalue(L, 1);
+        lua_pushvalue(L, first);
+        return answer_in_lua(L, "pass", 2);
+    }
+    return answer_body(L, r, 200, first, first + 1);
+}

@@ -1,0 +1,218 @@
+/* req:body, req:read, req:chunks. The bytes that came and were not read yet stand in a buffer of
+ * the body's own userdata (which alone needs a finaliser, so that a request without a body costs
+ * none).
+ */
+#include "script/bind_http_reqbody.h"
+
+#include <string.h>
+
+#include "base/buf.h"
+#include "script/luax.h"
+
+#define BODY_TYPE "neap.http.body"
+#define BODY_VALUE 2               /* the request's user value */
+#define HIGH_WATER ((size_t)65536) /* unread bytes at which the client is held back */
+
+struct np_http_reqbody {
+    struct np_buf buf;
+    struct np_wait wait;
+    bool ended;
+    bool stopped;      /* body_stop was called */
+    bool collected;    /* all of it is the body userdata's user value */
+    bool collecting;   /* somebody wants all of it: no holding back */
+    enum neap_err err; /* why it ended, if not well */
+    size_t max;        /* of what is collected; 0: the server's limit alone */
+};
+
+static int body_gc(lua_State *L)
+{
+    struct np_http_reqbody *b = lua_touserdata(L, 1);
+    np_buf_fini(&b->buf);
+    return 0;
+}
+
+static struct np_http_reqbody *new_body(lua_State *L)
+{
+    struct np_http_reqbody *b = lua_newuserdatauv(L, sizeof *b, 1);
+    memset(b, 0, sizeof *b);
+    luaL_setmetatable(L, BODY_TYPE);
+    return b;
+}
+
+/* The body of the request at 1; asks the exchange for it the first time. */
+static struct np_http_reqbody *open_body(lua_State *L)
+{
+    struct np_http_req *r = np_http_req_check(L, 1);
+    if (r->body) return r->body;
+    if (!r->x) np_misuse(L, "the request has been answered, or its client has left");
+    struct np_http_reqbody *b = new_body(L);
+    lua_setiuservalue(L, 1, BODY_VALUE);
+    r->body = b;
+    if (r->x->body_complete) {
+        b->ended = true;
+    } else {
+        np_http_body_start(r->x);
+    }
+    return b;
+}
+
+void np_http_reqbody_end(struct np_http_reqbody *b, enum neap_err why)
+{
+    if (b->ended) return;
+    b->ended = true;
+    b->err = why;
+    np_wake(&b->wait, NEAP_OK);
+}
+
+static void hold_back(struct np_http_exchange *x, struct np_http_reqbody *b)
+{
+    if (b->collecting || np_buf_len(&b->buf) < HIGH_WATER) return;
+    b->stopped = true;
+    np_http_body_stop(x);
+}
+
+void np_http_req_on_body(struct np_http_exchange *x, const char *data, size_t n)
+{
+    struct np_http_req *r = x->user;
+    struct np_http_reqbody *b = r ? r->body : NULL;
+    if (!b || b->ended) return;
+    if (b->max && np_buf_len(&b->buf) + n > b->max) {
+        np_http_reqbody_end(b, NEAP_ELIMIT);
+        return;
+    }
+    if (np_buf_append(&b->buf, data, n)) {
+        np_http_reqbody_end(b, NEAP_ENOMEM);
+        return;
+    }
+    hold_back(x, b);
+    if (!b->collecting) np_wake(&b->wait, NEAP_OK);
+}
+
+void np_http_req_on_body_end(struct np_http_exchange *x, enum neap_err err)
+{
+    struct np_http_req *r = x->user;
+    if (!r || !r->body) return;
+    struct np_sched *s = &r->task->script->sched;
+    np_http_reqbody_end(r->body, err);
+    np_sched_run(s); /* so that the answer leaves with the others of this read */
+}
+
+static const char *why_not(enum neap_err err)
+{
+    switch (err) {
+    case NEAP_ELIMIT:
+        return "the body is larger than allowed";
+    case NEAP_ETIMEDOUT:
+        return "the body did not come in time";
+    case NEAP_ECONNRESET:
+        return "the client has left";
+    default:
+        return neap_err_text(err);
+    }
+}
+
+static int push_all(lua_State *L, struct np_http_req *r, struct np_http_reqbody *b)
+{
+    lua_pushlstring(L, np_buf_data(&b->buf), np_buf_len(&b->buf));
+    np_buf_clear(&b->buf);
+    if (b->stopped && r->x) {
+        b->stopped = false;
+        np_http_body_start(r->x);
+    }
+    return 1;
+}
+
+/* --- req:read() → the next piece | nil at the end | nil, err */
+
+static int read_k(lua_State *L, enum neap_err err, void *ctx)
+{
+    (void)err;
+    struct np_http_req *r = ctx;
+    struct np_http_reqbody *b = r->body;
+    if (np_buf_len(&b->buf) > 0) return push_all(L, r, b);
+    if (b->err) return np_fail(L, b->err, "%s", why_not(b->err));
+    lua_pushnil(L);
+    return 1;
+}
+
+static void cancel_read(struct np_wait *w)
+{
+    (void)w;
+}
+
+static int request_read(lua_State *L)
+{
+    struct np_http_req *r = np_http_req_check(L, 1);
+    struct np_http_reqbody *b = open_body(L);
+    if (np_waiting(&b->wait)) return np_misuse(L, "another task is reading this body");
+    if (np_buf_len(&b->buf) > 0 || b->ended) return read_k(L, NEAP_OK, r);
+    return np_wait(L, &b->wait, NP_NO_TIMEOUT, cancel_read, read_k, r);
+}
+
+static int chunks_next(lua_State *L)
+{
+    return request_read(L);
+}
+
+/* for piece in req:chunks() do … end */
+static int request_chunks(lua_State *L)
+{
+    np_http_req_check(L, 1);
+    lua_pushcfunction(L, chunks_next);
+    lua_pushvalue(L, 1);
+    return 2;
+}
+
+/* --- req:body([max]) → string | nil, err: what is left of it; asked again, the same string */
+
+static int body_k(lua_State *L, enum neap_err err, void *ctx)
+{
+    (void)err;
+    struct np_http_req *r = ctx;
+    struct np_http_reqbody *b = r->body;
+    b->collecting = false;
+    if (b->err) return np_fail(L, b->err, "%s", why_not(b->err));
+    push_all(L, r, b);
+    lua_getiuservalue(L, 1, BODY_VALUE);
+    lua_pushvalue(L, -2);
+    lua_setiuservalue(L, -2, 1);
+    lua_pop(L, 1);
+    b->collected = true;
+    return 1;
+}
+
+static int request_body(lua_State *L)
+{
+    struct np_http_req *r = np_http_req_check(L, 1);
+    lua_Integer max = luaL_optinteger(L, 2, 0);
+    luaL_argcheck(L, max >= 0, 2, "must not be negative");
+    struct np_http_reqbody *b = open_body(L);
+    if (b->collected) {
+        lua_getiuservalue(L, 1, BODY_VALUE);
+        lua_getiuservalue(L, -1, 1);
+        return 1;
+    }
+    if (np_waiting(&b->wait)) return np_misuse(L, "another task is reading this body");
+    b->max = (size_t)max;
+    if (b->max && np_buf_len(&b->buf) > b->max) np_http_reqbody_end(b, NEAP_ELIMIT);
+    if (b->ended) return body_k(L, NEAP_OK, r);
+    b->collecting = true;
+    if (b->stopped) {
+        b->stopped = false;
+        np_http_body_start(r->x);
+    }
+    return np_wait(L, &b->wait, NP_NO_TIMEOUT, cancel_read, body_k, r);
+}
+
+void np_http_reqbody_open(lua_State *L)
+{
+    static const luaL_Reg meta[] = {{"__gc", body_gc}, {NULL, NULL}};
+    np_type_new(L, BODY_TYPE, NULL, meta);
+}
+
+void np_http_reqbody_methods(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"body", request_body}, {"read", request_read}, {"chunks", request_chunks}, {NULL, NULL}};
+    luaL_setfuncs(L, methods, 0);
+}

@@ -1,0 +1,16 @@
+/* A request's body as scripts read it: gathered from the exchange's events, bounded, with
+ * back-pressure. */
+#ifndef NP_SCRIPT_BIND_HTTP_REQBODY_H
+#define NP_SCRIPT_BIND_HTTP_REQBODY_H
+
+#include "script/bind_http_request.h"
+
+struct np_http_req *np_http_req_check(lua_State *L, int idx);
+
+/* The body can give no more: `why` is what readers get, unless it had ended already. */
+void np_http_reqbody_end(struct np_http_reqbody *b, enum neap_err why);
+/* Registers the type; adds the methods to the table on top. */
+void np_http_reqbody_open(lua_State *L);
+void np_http_reqbody_methods(lua_State *L);
+
+#endif

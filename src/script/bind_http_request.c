@@ -1,0 +1,340 @@
+/* "neap.http.request": fields and answering. Its body stands in bind_http_reqbody.c. */
+#include "script/bind_http_request.h"
+
+#include <string.h>
+
+#include "script/bind_http.h"
+#include "script/bind_http_reqbody.h"
+#include "script/luax.h"
+
+#define REQUEST "neap.http.request"
+#define FIELDS 1 /* user value: what the script set, and what was computed */
+#define BODY 2   /* user value: the body's userdata */
+
+enum field { METHOD = 1, TARGET, PATH, QUERY_STRING, VERSION, HEADERS, REMOTE };
+
+struct np_http_req *np_http_req_push(lua_State *L, struct np_http_exchange *x, struct np_task *t)
+{
+    struct np_http_req *r = lua_newuserdatauv(L, sizeof *r, 2);
+    memset(r, 0, sizeof *r);
+    luaL_setmetatable(L, REQUEST);
+    r->x = x;
+    r->task = t;
+    x->user = r;
+    return r;
+}
+
+void np_http_req_detach(struct np_http_req *r, enum neap_err why)
+{
+    if (!r->x) return;
+    r->x->user = NULL;
+    r->x = NULL;
+    np_wake(&r->drain, why);
+    if (r->body) np_http_reqbody_end(r->body, why);
+}
+
+struct np_http_req *np_http_req_check(lua_State *L, int idx)
+{
+    return luaL_checkudata(L, idx, REQUEST);
+}
+
+static struct np_http_req *check_open(lua_State *L)
+{
+    struct np_http_req *r = np_http_req_check(L, 1);
+    if (!r->x) np_misuse(L, "the request has been answered, or its client has left");
+    return r;
+}
+
+/* --- fields */
+
+static void push_bytes(lua_State *L, struct np_bytes b)
+{
+    lua_pushlstring(L, b.p, b.n);
+}
+
+static void push_field(lua_State *L, struct np_http_req *r, enum field f)
+{
+    const struct np_http_head *h = &r->x->head;
+    char text[NP_ADDR_TEXT_MAX];
+    switch (f) {
+    case METHOD:
+        push_bytes(L, h->method_name);
+        break;
+    case TARGET:
+        push_bytes(L, h->target);
+        break;
+    case PATH:
+        push_bytes(L, h->path);
+        break;
+    case QUERY_STRING:
+        push_bytes(L, h->query);
+        break;
+    case VERSION:
+        lua_pushfstring(L, "%d.%d", h->major, h->minor);
+        break;
+    case HEADERS:
+        np_push_headers(L, h->headers, h->nheaders);
+        break;
+    case REMOTE:
+        np_http_exchange_peer(r->x, text, sizeof text);
+        lua_pushstring(L, text);
+        break;
+    }
+}
+
+/* The table of set fields is made when it is first needed. */
+static void push_fields_table(lua_State *L)
+{
+    if (lua_getiuservalue(L, 1, FIELDS) == LUA_TTABLE) return;
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 4);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, FIELDS);
+}
+
+static void cache_field(lua_State *L)
+{
+    push_fields_table(L);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, -3);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+}
+
+static bool push_set_field(lua_State *L)
+{
+    if (lua_getiuservalue(L, 1, FIELDS) == LUA_TTABLE) {
+        lua_pushvalue(L, 2);
+        if (lua_rawget(L, -2) != LUA_TNIL) return true;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return false;
+}
+
+/* Upvalues: fields (name → enum field, or method), getters (name → function, added by Lua modules).
+ */
+static int request_index(lua_State *L)
+{
+    struct np_http_req *r = lua_touserdata(L, 1);
+    lua_pushvalue(L, 2);
+    int type = lua_rawget(L, lua_upvalueindex(1));
+    if (type == LUA_TFUNCTION) return 1;
+    bool computed = type == LUA_TNUMBER;
+    enum field f = computed ? (enum field)lua_tointeger(L, -1) : METHOD;
+    if (computed && f != HEADERS && r->x) {
+        push_field(L, r, f);
+        return 1;
+    }
+    if (push_set_field(L)) return 1;
+    if (computed) {
+        check_open(L);
+        push_field(L, r, f);
+        cache_field(L);
+        return 1;
+    }
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TFUNCTION) return 0;
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1);
+    if (!lua_isnil(L, -1)) cache_field(L);
+    return 1;
+}
+
+static int request_newindex(lua_State *L)
+{
+    push_fields_table(L);
+    lua_insert(L, 2);
+    lua_rawset(L, 2);
+    return 0;
+}
+
+/* req:header(name) → string | nil, without making the table of all */
+static int request_header(lua_State *L)
+{
+    struct np_http_req *r = check_open(L);
+    size_t n;
+    const char *name = luaL_checklstring(L, 2, &n);
+    struct np_bytes value = np_http_header_get(&r->x->head, name, n);
+    if (!value.p) return lua_pushnil(L), 1;
+    push_bytes(L, value);
+    return 1;
+}
+
+static int request_tostring(lua_State *L)
+{
+    struct np_http_req *r = np_http_req_check(L, 1);
+    if (!r->x) {
+        lua_pushliteral(L, "neap.http.request (answered)");
+        return 1;
+    }
+    lua_pushliteral(L, "neap.http.request: ");
+    push_bytes(L, r->x->head.method_name);
+    lua_pushliteral(L, " ");
+    push_bytes(L, r->x->head.target);
+    lua_concat(L, 4);
+    return 1;
+}
+
+/* --- answering */
+
+static int fail_answer(lua_State *L, enum neap_err err)
+{
+    if (err == NEAP_EINVAL) {
+        return np_misuse(L, "the answer has a header or status that may not go on the wire");
+    }
+    return np_fail(L, err, NULL);
+}
+
+static void add_content_type(struct np_http_header *headers, size_t *n, const char *type)
+{
+    if (!type || np_has_header(headers, *n, "content-type")) return;
+    headers[*n].name = (struct np_bytes){"Content-Type", 12};
+    headers[*n].value = (struct np_bytes){type, strlen(type)};
+    (*n)++;
+}
+
+static void check_status(lua_State *L, int status)
+{
+    if (status < 200 || status > 599) np_misuse(L, "status must be between 200 and 599");
+}
+
+int np_http_req_respond(lua_State *L, struct np_http_req *r, int status, struct np_bytes body,
+                        int headers, const char *content_type)
+{
+    check_status(L, status);
+    struct np_http_header list[NP_LUA_MAX_HEADERS + 1];
+    size_t n = np_read_headers(L, headers, list);
+    if (body.p) add_content_type(list, &n, content_type);
+    enum neap_err err = np_http_respond(r->x, status, list, n, body.p, body.n);
+    if (err == NEAP_EINVAL) return fail_answer(L, err);
+    r->answered = true;
+    np_http_req_detach(r, NEAP_ECLOSED);
+    if (err) return fail_answer(L, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static struct np_http_req *check_unanswered(lua_State *L)
+{
+    struct np_http_req *r = check_open(L);
+    if (r->answered) np_misuse(L, "an answer was already begun");
+    return r;
+}
+
+/* req:respond(status, [body], [headers]) → true | nil, err */
+static int request_respond(lua_State *L)
+{
+    struct np_http_req *r = check_unanswered(L);
+    int status = (int)luaL_checkinteger(L, 2);
+    struct np_bytes body = {NULL, 0};
+    if (!lua_isnoneornil(L, 3)) body.p = luaL_checklstring(L, 3, &body.n);
+    return np_http_req_respond(L, r, status, body, 4, "text/plain; charset=utf-8");
+}
+
+/* req:start(status, [headers], [length]) → true | nil, err: begins a streamed answer */
+static int request_start(lua_State *L)
+{
+    struct np_http_req *r = check_unanswered(L);
+    int status = (int)luaL_checkinteger(L, 2);
+    lua_Integer length = luaL_optinteger(L, 4, -1);
+    check_status(L, status);
+    luaL_argcheck(L, length >= -1, 4, "must not be negative");
+    struct np_http_header list[NP_LUA_MAX_HEADERS];
+    size_t n = np_read_headers(L, 3, list);
+    enum neap_err err = np_http_start(r->x, status, list, n, length);
+    if (err) return fail_answer(L, err);
+    r->answered = true;
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static void cancel_drain(struct np_wait *w)
+{
+    (void)w; /* an event that nobody waits for does no harm */
+}
+
+static int write_k(lua_State *L, enum neap_err err, void *ctx)
+{
+    (void)ctx;
+    if (err) return np_fail(L, err, NULL);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* req:write(data) → true | nil, err: a piece of a streamed answer; waits while the client is slow
+ */
+static int request_write(lua_State *L)
+{
+    struct np_http_req *r = np_http_req_check(L, 1);
+    size_t n;
+    const char *data = luaL_checklstring(L, 2, &n);
+    if (!r->x) return np_fail(L, NEAP_ECONNRESET, "the client has left");
+    if (!r->answered) return np_misuse(L, "write before start");
+    if (np_waiting(&r->drain)) return np_misuse(L, "another task is writing this answer");
+    enum neap_err err = np_http_write(r->x, data, n);
+    if (err) return np_fail(L, err, NULL);
+    if (np_http_writable(r->x)) return write_k(L, NEAP_OK, NULL);
+    return np_wait(L, &r->drain, NP_NO_TIMEOUT, cancel_drain, write_k, NULL);
+}
+
+/* req:finish(): ends a streamed answer */
+static int request_finish(lua_State *L)
+{
+    struct np_http_req *r = np_http_req_check(L, 1);
+    if (!r->x) return 0;
+    if (!r->answered) return np_misuse(L, "finish before start");
+    struct np_http_exchange *x = r->x;
+    np_http_req_detach(r, NEAP_ECLOSED);
+    np_http_finish(x);
+    return 0;
+}
+
+void np_http_req_on_drain(struct np_http_exchange *x)
+{
+    struct np_http_req *r = x->user;
+    if (r) np_wake(&r->drain, NEAP_OK);
+}
+
+/* --- the type */
+
+static void add_fields(lua_State *L)
+{
+    static const struct {
+        const char *name;
+        enum field field;
+    } fields[] = {{"method", METHOD},   {"target", TARGET},
+                  {"path", PATH},       {"query_string", QUERY_STRING},
+                  {"version", VERSION}, {"headers", HEADERS},
+                  {"remote", REMOTE}};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        lua_pushinteger(L, fields[i].field);
+        lua_setfield(L, -2, fields[i].name);
+    }
+}
+
+void np_http_add_request(lua_State *L)
+{
+    static const luaL_Reg methods[] = {{"header", request_header}, {"respond", request_respond},
+                                       {"start", request_start},   {"write", request_write},
+                                       {"finish", request_finish}, {NULL, NULL}};
+    static const luaL_Reg meta[] = {
+        {"__newindex", request_newindex}, {"__tostring", request_tostring}, {NULL, NULL}};
+    np_type_new(L, REQUEST, NULL, meta);
+    np_http_reqbody_open(L);
+
+    lua_newtable(L); /* fields and methods */
+    luaL_setfuncs(L, methods, 0);
+    np_http_reqbody_methods(L);
+    add_fields(L);
+    lua_newtable(L); /* getters */
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -4, "request_methods");
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -4, "request_getters");
+    luaL_getmetatable(L, REQUEST);
+    lua_insert(L, -3);
+    lua_pushcclosure(L, request_index, 2);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}

@@ -1,0 +1,292 @@
+/* neap.core.http.serve: a server whose requests each run a Lua handler in a task.
+ *
+ * The C object outlives its userdata. The userdata is anchored while the server is open, so that a
+ * server nobody keeps goes on serving. A request's task is cancelled when its client leaves;
+ * whatever the handler returns becomes the answer (bind_http_answer.c).
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "script/bind_http.h"
+#include "script/bind_http_answer.h"
+#include "script/bind_http_request.h"
+#include "script/luax.h"
+
+#define SERVER "neap.http.server"
+#define DEFAULT_GRACE (30 * NP_NS_PER_SEC)
+
+struct lua_server {
+    struct np_script *script;
+    struct np_http_server *server; /* NULL when closed */
+    struct lua_server **handle;    /* the userdata; NULL when collected */
+    struct np_link waiters;        /* for the end, in close */
+    struct np_drain drain;
+    int handler_ref;
+    int self_ref; /* anchors the userdata while open */
+    bool closing;
+};
+
+/* --- a request */
+
+static int on_handler_returned(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    struct np_http_req *r = (struct np_http_req *)ctx;
+    return np_http_answer(L, r, 2);
+}
+
+/* What a request's task runs. Stack: the exchange. */
+static int run_request(lua_State *L)
+{
+    struct np_http_exchange *x = lua_touserdata(L, 1);
+    struct np_task *t = np_script_of(L)->sched.current;
+    struct lua_server *ls = np_http_server_arg(x->server);
+    t->arg = np_http_req_push(L, x, t); /* stays at 2, for as long as the task lives */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ls->handler_ref);
+    lua_pushvalue(L, 2);
+    lua_remove(L, 1);
+    /* request, handler, request */
+    lua_callk(L, 1, 3, (lua_KContext)t->arg, on_handler_returned);
+    return on_handler_returned(L, LUA_OK, (lua_KContext)t->arg);
+}
+
+static void on_request_done(struct np_task *t, bool ok, int nresults)
+{
+    (void)nresults;
+    struct np_http_req *r = t->arg;
+    struct np_http_exchange *x = r ? r->x : NULL;
+    bool answered = r && r->answered;
+    if (r) np_http_req_detach(r, NEAP_ECLOSED);
+    if (ok) return;
+    if (x) np_http_answer_failure(t, x, answered);
+    np_task_log_error(t);
+}
+
+static void on_request(struct np_http_exchange *x, void *arg)
+{
+    struct lua_server *ls = arg;
+    x->user = NULL;
+    struct np_task *t = np_task_new_c(ls->script, run_request, x, NULL, "request");
+    if (!t) {
+        np_http_answer_plain(x, 503);
+        return;
+    }
+    t->done = on_request_done;
+    np_task_start(t, false);
+}
+
+static void on_abort(struct np_http_exchange *x, enum neap_err why)
+{
+    struct np_http_req *r = x->user;
+    if (!r) return;
+    struct np_task *t = r->task;
+    np_http_req_detach(r, why);
+    np_task_cancel(t, NEAP_ECANCELED);
+}
+
+/* --- life */
+
+static void release(struct lua_server *ls)
+{
+    if (!ls->handle && !ls->server) np_free(ls);
+}
+
+static void on_server_close(struct np_http_server *server, void *arg)
+{
+    (void)server;
+    struct lua_server *ls = arg;
+    struct np_script *s = ls->script;
+    ls->server = NULL;
+    np_drain_remove(&ls->drain);
+    np_wake_all(&ls->waiters, NEAP_OK);
+    if (!s->closing) {
+        np_unref(s, ls->handler_ref);
+        np_unref(s, ls->self_ref);
+    }
+    release(ls);
+}
+
+static void close_server(struct lua_server *ls, int64_t grace)
+{
+    if (ls->server) np_http_server_close(ls->server, grace);
+    ls->closing = true;
+}
+
+static void on_drain_asked(struct np_drain *d, int64_t grace)
+{
+    close_server(np_container_of(d, struct lua_server, drain), grace);
+}
+
+static struct lua_server *check_server(lua_State *L)
+{
+    return *(struct lua_server **)luaL_checkudata(L, 1, SERVER);
+}
+
+static int server_gc(lua_State *L)
+{
+    struct lua_server *ls = check_server(L);
+    if (!ls) return 0;
+    *(struct lua_server **)lua_touserdata(L, 1) = NULL;
+    ls->handle = NULL;
+    close_server(ls, 0);
+    release(ls);
+    return 0;
+}
+
+static int server_tostring(lua_State *L)
+{
+    struct lua_server *ls = check_server(L);
+    char address[NP_ADDR_TEXT_MAX] = "closed";
+    if (ls && ls->server) np_http_server_address(ls->server, address, sizeof address);
+    lua_pushfstring(L, "neap.http.server: %s", address);
+    return 1;
+}
+
+static int close_k(lua_State *L, enum neap_err err, void *ctx)
+{
+    (void)ctx;
+    if (err) return np_fail(L, err, "the server is still draining");
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* server:close{grace=30}: stops accepting, finishes what is in flight, waits for the end. grace=0
+ * ends at once. */
+static int server_close(lua_State *L)
+{
+    struct {
+        int64_t grace;
+    } opts = {DEFAULT_GRACE};
+    static const struct np_opt spec[] = {{"grace", NP_OPT_SECONDS, 0, 0, 0}, {0}};
+    struct lua_server *ls = check_server(L);
+    np_opts_read(L, 2, "opts", spec, &opts);
+    if (!ls->server) return close_k(L, NEAP_OK, NULL);
+    close_server(ls, opts.grace);
+    struct np_task *t = np_task_current(L);
+    np_wait_enqueue(&ls->waiters, &t->sleep);
+    return np_wait(L, &t->sleep, NP_NO_TIMEOUT, np_wait_dequeue, close_k, NULL);
+}
+
+static int server_index(lua_State *L)
+{
+    struct lua_server *ls = check_server(L);
+    const char *key = luaL_checkstring(L, 2);
+    char address[NP_ADDR_TEXT_MAX];
+    if (strcmp(key, "close") == 0) {
+        lua_pushcfunction(L, server_close);
+    } else if (strcmp(key, "closed") == 0) {
+        lua_pushboolean(L, !ls->server || ls->closing);
+    } else if (!ls->server) {
+        lua_pushnil(L);
+    } else if (strcmp(key, "address") == 0) {
+        np_http_server_address(ls->server, address, sizeof address);
+        lua_pushstring(L, address);
+    } else if (strcmp(key, "port") == 0) {
+        lua_pushinteger(L, np_http_server_port(ls->server));
+    } else if (strcmp(key, "connections") == 0) {
+        lua_pushinteger(L, (lua_Integer)np_http_server_connections(ls->server));
+    } else {
+        lua_pushnil(L);
+    }
+    return 1;
+}
+
+/* --- serve */
+
+struct serve_options {
+    struct np_http_server_options http;
+    struct np_listen_options listen;
+    const char *host;
+    const char *path;
+    size_t max_body;
+    int port;
+};
+
+static const struct np_opt serve_spec[] = {
+    {"handler", NP_OPT_FUNCTION, 0, 0, 0},
+    {"host", NP_OPT_STRING, offsetof(struct serve_options, host), 0, 0},
+    {"port", NP_OPT_INT, offsetof(struct serve_options, port), 0, 65535},
+    {"unix", NP_OPT_STRING, offsetof(struct serve_options, path), 0, 0},
+    {"backlog", NP_OPT_INT, offsetof(struct serve_options, listen.backlog), 1, 65535},
+    {"reuse_port", NP_OPT_BOOL, offsetof(struct serve_options, listen.reuse_port), 0, 0},
+    {"max_header_bytes", NP_OPT_SIZE, offsetof(struct serve_options, http.limits.max_head), 256,
+     1 << 20},
+    {"max_headers", NP_OPT_SIZE, offsetof(struct serve_options, http.limits.max_headers), 1, 10000},
+    {"max_body_bytes", NP_OPT_SIZE, offsetof(struct serve_options, max_body), 0, 0},
+    {"header_timeout", NP_OPT_SECONDS, offsetof(struct serve_options, http.header_timeout), 0, 0},
+    {"body_timeout", NP_OPT_SECONDS, offsetof(struct serve_options, http.body_timeout), 0, 0},
+    {"keep_alive_timeout", NP_OPT_SECONDS, offsetof(struct serve_options, http.keep_alive_timeout),
+     0, 0},
+    {"write_timeout", NP_OPT_SECONDS, offsetof(struct serve_options, http.write_timeout), 0, 0},
+    {"max_connections", NP_OPT_SIZE, offsetof(struct serve_options, http.max_connections), 0, 0},
+    {"server_name", NP_OPT_STRING, offsetof(struct serve_options, http.server_name), 0, 0},
+    {0}};
+
+static enum neap_err open_server(struct lua_server *ls, const struct serve_options *o,
+                                 struct neap_errinfo *info)
+{
+    static const struct np_http_server_handler handler = {.on_request = on_request,
+                                                          .on_body = np_http_req_on_body,
+                                                          .on_body_end = np_http_req_on_body_end,
+                                                          .on_drain = np_http_req_on_drain,
+                                                          .on_abort = on_abort,
+                                                          .on_close = on_server_close};
+    struct np_http_server *server;
+    enum neap_err err = np_http_server_new(ls->script->loop, &o->http, &handler, ls, &server);
+    if (err) return np_err_plain(info, err);
+    ls->server = server;
+    if (o->path) return np_http_server_listen_unix(server, o->path, &o->listen, info);
+    return np_http_server_listen(server, o->host, o->port, &o->listen, info);
+}
+
+static struct lua_server *new_server(lua_State *L)
+{
+    struct lua_server **handle = lua_newuserdatauv(L, sizeof *handle, 0);
+    *handle = NULL;
+    luaL_setmetatable(L, SERVER);
+    struct lua_server *ls = np_calloc(1, sizeof *ls);
+    if (!ls) luaL_error(L, "not enough memory");
+    *handle = ls;
+    ls->handle = handle;
+    ls->script = np_script_of(L);
+    ls->handler_ref = ls->self_ref = LUA_NOREF;
+    np_link_init(&ls->waiters);
+    ls->drain.drain = on_drain_asked;
+    return ls;
+}
+
+/* serve{handler=fn, host="127.0.0.1", port=0, unix=path, limits…} → server | nil, err */
+static int http_serve(lua_State *L)
+{
+    struct serve_options o = {.listen = NP_LISTEN_OPTIONS_INIT, .host = "127.0.0.1"};
+    np_http_server_options_init(&o.http);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    o.max_body = (size_t)o.http.limits.max_body;
+    np_opts_read(L, 1, "opts", serve_spec, &o);
+    o.http.limits.max_body = o.max_body ? o.max_body : UINT64_MAX;
+    if (lua_getfield(L, 1, "handler") != LUA_TFUNCTION) {
+        return np_misuse(L, "opts.handler: expected function, got nil");
+    }
+    struct lua_server *ls = new_server(L);
+    struct neap_errinfo info;
+    enum neap_err err = open_server(ls, &o, &info);
+    if (err) return np_fail_info(L, &info); /* the userdata's finaliser closes what was made */
+    lua_pushvalue(L, 2);
+    ls->handler_ref = np_ref(L);
+    lua_pushvalue(L, 3);
+    ls->self_ref = np_ref(L);
+    np_drain_add(&ls->script->shutdown, &ls->drain);
+    return 1;
+}
+
+void np_http_add_server(lua_State *L)
+{
+    static const luaL_Reg meta[] = {{"__gc", server_gc},
+                                    {"__tostring", server_tostring},
+                                    {"__index", server_index},
+                                    {NULL, NULL}};
+    np_type_new(L, SERVER, NULL, meta);
+    lua_pushcfunction(L, http_serve);
+    lua_setfield(L, -2, "serve");
+}
