@@ -13,6 +13,7 @@ enum {
 
 static const char unknown_op[] = "Unknown Protocol Operation";
 static const char bad_args[] = "Parser Error";
+static const char long_line[] = "Maximum Control Line Exceeded";
 
 struct line {
     struct np_bytes arg[MAX_ARGS];
@@ -283,8 +284,7 @@ static enum neap_err next_in_place(struct np_nats_parser *p, struct np_nats_msg 
     const char *nl = memchr(p->in, '\n', p->in_len);
     size_t n = nl ? without_cr(p->in, (size_t)(nl - p->in)) : p->in_len;
     if (!nl && !could_be_op(p, p->in, n)) return die(p, NEAP_EPROTO, unknown_op);
-    if (n > p->limits.max_control + (nl ? 0 : 1))
-        return die(p, NEAP_ELIMIT, "Maximum Control Line Exceeded");
+    if (n > p->limits.max_control + (nl ? 0 : 1)) return die(p, NEAP_ELIMIT, long_line);
     if (!nl) return keep_rest(p);
 
     struct line l;
@@ -309,8 +309,7 @@ static enum neap_err gather_line(struct np_nats_parser *p)
     const char *nl = memchr(p->in, '\n', p->in_len);
     size_t n = nl ? (size_t)(nl - p->in) + 1 : p->in_len;
     size_t total = np_buf_len(&p->cut) + n;
-    if (total > p->limits.max_control + (nl ? 2 : 1))
-        return die(p, NEAP_ELIMIT, "Maximum Control Line Exceeded");
+    if (total > p->limits.max_control + (nl ? 2 : 1)) return die(p, NEAP_ELIMIT, long_line);
     enum neap_err err = np_buf_append(&p->cut, p->in, n);
     if (err) return die(p, err, "out of memory");
     take(p, n);
@@ -320,7 +319,9 @@ static enum neap_err gather_line(struct np_nats_parser *p)
     }
     struct line l;
     struct np_nats_msg m;
-    err = parse_line(p, np_buf_data(&p->cut), without_cr(np_buf_data(&p->cut), total - 1), &l, &m);
+    n = without_cr(np_buf_data(&p->cut), total - 1);
+    if (n > p->limits.max_control) return die(p, NEAP_ELIMIT, long_line);
+    err = parse_line(p, np_buf_data(&p->cut), n, &l, &m);
     if (err) return err;
     p->line_len = total;
     p->body_len = l.has_body ? l.body + 2 : 0;

@@ -231,6 +231,7 @@ static void lines_and_payloads_are_bounded(void **state)
 {
     limited("SUB 123456789 12\r\n", NEAP_EAGAIN);
     limited("SUB 1234567890 12\r\n", NEAP_ELIMIT);
+    limited("SUB 1234567890 12\n", NEAP_ELIMIT);
     limited("SUB 1234567890123456", NEAP_ELIMIT); /* before its end has come */
     limited("PUB a 8\r\n12345678\r\n", NEAP_EAGAIN);
     limited("PUB a 9\r\n", NEAP_EMSGSIZE); /* before its payload has come */
