@@ -66,7 +66,7 @@ confirm() {
 apt_install() {
   quiet=-qq
   if [ -t 2 ]; then quiet=-q; fi
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get $quiet install -y --no-install-recommends "$@" >&2
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get $quiet -o Dpkg::Use-Pty=0 install -y --no-install-recommends "$@" >&2
 }
 
 # install_missing PURPOSE PACKAGE…
