@@ -42,7 +42,6 @@ struct np_run {
     size_t count;
     np_run_fn fn;
     void *arg; /* the caller's */
-    void *arg2;
 };
 
 /* Prepares a run; `name` is copied, and `code` of a text. NULL when out of memory. */

@@ -1,0 +1,70 @@
+/* The command line: `neap <command> [options] …`. One session (a host with what the options say) a
+ * process. The main thread.
+ */
+#ifndef NP_APP_APP_H
+#define NP_APP_APP_H
+
+#include "base/err.h"
+
+#define NP_EXIT_FAILURE 1
+#define NP_EXIT_USAGE 2
+
+/* What the options said; strings are argv's. */
+struct np_app {
+    const char *program; /* argv[0] */
+    const char *command; /* "run" */
+    const char *log_level;
+    const char *log_format;
+    const char *drain_timeout;
+    const char *load;    /* repl: a file to load first */
+    const char *timeout; /* test: seconds for each test */
+    bool interactive;    /* run: a REPL after the file */
+    bool no_leak_check;  /* test */
+    bool help;
+    int argc; /* what stands after the options */
+    char **argv;
+};
+
+struct np_option {
+    const char *name;  /* "--log-level"; NULL ends the list */
+    const char *brief; /* "-i" or NULL */
+    const char *value; /* "LEVEL", or NULL for a flag */
+    const char *text;
+    size_t offset; /* in np_app: const char *, or bool for a flag */
+};
+
+struct np_command {
+    const char *name;
+    const char *usage;
+    const char *summary;
+    const char *details; /* or NULL */
+    const struct np_option *options;
+    bool passes_unknown; /* options it does not know go on to what it runs */
+    int (*run)(struct np_app *app);
+};
+
+/* The table; a NULL name ends it. */
+extern const struct np_command np_commands[];
+
+int np_app_main(int argc, char **argv);
+
+/* One line on standard error, "neap: …"; returns `code`. */
+int np_app_complain(int code, const char *fmt, ...) NEAP_PRINTF(2, 3);
+/* The same with what neap_error says. */
+int np_app_complain_host(neap_t *n);
+
+/* session.c: opens a host as the options say; 0, or the exit code after a complaint. `script` is
+ * arg[0] (NULL: none), what stands in app->argv from `first` on its arguments. */
+int np_app_open(struct np_app *app, const char *script, int first, neap_t **out);
+/* Runs the loop until it ends, closes the host; the exit code. */
+int np_app_finish(neap_t *n);
+
+int np_cmd_run(struct np_app *app);
+int np_cmd_eval(struct np_app *app);
+int np_cmd_repl(struct np_app *app);
+int np_cmd_test(struct np_app *app);
+
+/* repl.c: reads lines until their end; then the host is to be closed. */
+int np_repl(struct np_app *app, neap_t *n);
+
+#endif

@@ -1,0 +1,72 @@
+/* The commands and their options, as `neap help` shows them. */
+#include <stddef.h>
+
+#include "app/app.h"
+
+#define TEXT(name, value, help, field)                          \
+    {                                                           \
+        name, NULL, value, help, offsetof(struct np_app, field) \
+    }
+#define LOG_OPTIONS                                                                        \
+    TEXT("--log-level", "LEVEL", "trace, debug, info, warn, error or off (default info)",  \
+         log_level),                                                                       \
+        TEXT("--log-format", "FORMAT", "text, json or auto: text on a terminal (default)", \
+             log_format)
+#define DRAIN_OPTION                                                                               \
+    TEXT("--drain-timeout", "SECONDS", "how long a stop waits for what is in flight (default 30)", \
+         drain_timeout)
+#define HELP_OPTION                                                                \
+    {                                                                              \
+        "--help", "-h", NULL, "print this and exit", offsetof(struct np_app, help) \
+    }
+#define END_OF_OPTIONS            \
+    {                             \
+        NULL, NULL, NULL, NULL, 0 \
+    }
+
+static const struct np_option run_options[] = {{"--interactive", "-i", NULL,
+                                                "go on with a REPL after the file has been started",
+                                                offsetof(struct np_app, interactive)},
+                                               LOG_OPTIONS,
+                                               DRAIN_OPTION,
+                                               HELP_OPTION,
+                                               END_OF_OPTIONS};
+
+static const struct np_option eval_options[] = {LOG_OPTIONS, HELP_OPTION, END_OF_OPTIONS};
+
+static const struct np_option repl_options[] = {TEXT("--load", "FILE", "run this file first", load),
+                                                LOG_OPTIONS, HELP_OPTION, END_OF_OPTIONS};
+
+static const struct np_option test_options[] = {
+    TEXT("--timeout", "SECONDS", "what a test may take (default 10, 0: no bound)", timeout),
+    {"--no-leak-check", NULL, NULL, "do not fail tests that leave something open",
+     offsetof(struct np_app, no_leak_check)},
+    LOG_OPTIONS,
+    HELP_OPTION,
+    END_OF_OPTIONS};
+
+static const struct np_option no_options[] = {HELP_OPTION, END_OF_OPTIONS};
+
+const struct np_command np_commands[] = {
+    {"run", "FILE [ARGS]", "run a service script",
+     "Runs the Lua file (\"-\": standard input) until nothing is left to do. ARGS are in `arg` "
+     "and\n"
+     "`...`. SIGINT and SIGTERM end it in good order: listeners close, what is in flight is\n"
+     "finished; a second signal ends it at once.\n"
+     "Exit code: 0, or 1 when the script failed; 130 or 143 when a signal broke it off.\n"
+     "NEAP_LUA_PATH: a directory whose neap/….lua stand before the built-in library.\n",
+     run_options, false, np_cmd_run},
+    {"eval", "CODE [ARGS]", "run a line of Lua and print what it gives", NULL, eval_options, false,
+     np_cmd_eval},
+    {"repl", "", "type Lua on a live loop",
+     "Each line runs as a task: it may wait, and meanwhile timers and servers go on. Ctrl-C ends\n"
+     "the line that runs, Ctrl-D the REPL. Lines are kept in $XDG_STATE_HOME/neap/history.\n",
+     repl_options, false, np_cmd_repl},
+    {"test", "[PATHS]", "run specs with busted, every test a task",
+     "Other options are busted's: --filter=PATTERN, --tags=TAGS, -o HANDLER … (neap test -- "
+     "--help\n"
+     "lists them). A test fails when it leaves tasks, handles or references behind.\n",
+     test_options, true, np_cmd_test},
+    {"version", "", "print the version", NULL, no_options, false, NULL},
+    {"help", "[COMMAND]", "print this, or what a command takes", NULL, no_options, false, NULL},
+    {NULL, NULL, NULL, NULL, NULL, false, NULL}};

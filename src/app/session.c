@@ -1,0 +1,143 @@
+/* A session: the host that a command works with, made as the options say, and how it ends. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/app.h"
+#include "base/alloc.h"
+#include "host/host.h"
+#include "script/run.h"
+
+/* Run first in each session: the global `arg` as the standalone lua has it, and an os.exit that
+ * does not lose log lines. Arguments: program, command, script or nil, then the script's own. */
+static const char start[] =
+    "local program, command, script = ...\n"
+    "arg = { [-2] = program, [-1] = command, [0] = script, select(4, ...) }\n"
+    "os.exit = require 'neap.core.runtime'.exit\n";
+
+static bool parse_seconds(const char *text, double *out)
+{
+    char *end;
+    *out = strtod(text, &end);
+    return end != text && *end == '\0' && *out >= 0 && *out < 1e9;
+}
+
+static int read_host_options(struct np_app *app, neap_options *o)
+{
+    enum np_log_level level;
+    if (app->log_level && !np_log_level_parse(app->log_level, &level)) {
+        return np_app_complain(NP_EXIT_USAGE,
+                               "unknown log level '%s' (trace, debug, info, warn, error, off)",
+                               app->log_level);
+    }
+    o->log_level = app->log_level;
+    const char *format = app->log_format ? app->log_format : "auto";
+    if (strcmp(format, "text") == 0) {
+        o->log_format = NEAP_LOG_TEXT;
+    } else if (strcmp(format, "json") == 0) {
+        o->log_format = NEAP_LOG_JSON;
+    } else if (strcmp(format, "auto") != 0) {
+        return np_app_complain(NP_EXIT_USAGE, "unknown log format '%s' (text, json, auto)", format);
+    }
+    if (app->drain_timeout && !parse_seconds(app->drain_timeout, &o->drain_timeout)) {
+        return np_app_complain(NP_EXIT_USAGE, "--drain-timeout: not a number of seconds: '%s'",
+                               app->drain_timeout);
+    }
+    if (app->drain_timeout && o->drain_timeout == 0) o->drain_timeout = 1e-9; /* 0 means default */
+    o->lua_path = getenv("NEAP_LUA_PATH");
+    if (o->lua_path && !o->lua_path[0]) o->lua_path = NULL;
+    return 0;
+}
+
+struct start {
+    neap_t *host;
+    enum neap_err err;
+};
+
+static void on_start_end(struct np_run *r, const struct np_run_end *end)
+{
+    struct start *s = r->arg;
+    s->err = end->err ? np_host_fail(s->host, end->err, "%s", end->message) : NEAP_OK;
+}
+
+static enum neap_err set_start_args(struct np_app *app, const char *script, int first,
+                                    struct np_run *r)
+{
+    size_t count = 3 + (size_t)(app->argc - first);
+    neap_value *args = np_calloc(count, sizeof *args);
+    if (!args) return NEAP_ENOMEM;
+    args[0] = neap_string(app->program);
+    args[1] = neap_string(app->command);
+    args[2] = neap_string(script);
+    for (size_t i = 3; i < count; i++) {
+        args[i] = neap_string(app->argv[first + (int)i - 3]);
+    }
+    enum neap_err err = np_run_set_args(r, args, count);
+    np_free(args);
+    return err;
+}
+
+static enum neap_err run_start(struct np_app *app, const char *script, int first, neap_t *n)
+{
+    enum neap_err err = np_host_start(n, NULL);
+    if (err) return err;
+    struct np_run *r = np_run_new(n->worker.script, NP_RUN_TEXT, "=neap", start, sizeof start - 1);
+    if (!r) return np_host_fail(n, NEAP_ENOMEM, NULL);
+    struct start s = {n, NEAP_OK};
+    r->fn = on_start_end;
+    r->arg = &s;
+    err = set_start_args(app, script, first, r);
+    if (err) {
+        np_run_free(r);
+        return np_host_fail(n, err, NULL);
+    }
+    err = np_run_start(r, &n->runs, false);
+    return err ? np_host_fail(n, err, NULL) : s.err;
+}
+
+int np_app_open(struct np_app *app, const char *script, int first, neap_t **out)
+{
+    neap_options o = NEAP_OPTIONS_INIT;
+    int code = read_host_options(app, &o);
+    if (code) return code;
+    o.handle_signals = true;
+    o.args = (const char *const *)(app->argv + first);
+    o.nargs = (size_t)(app->argc - first);
+    signal(SIGPIPE, SIG_IGN);
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* a service's print is seen at once, in a pipe too */
+    neap_t *n;
+    enum neap_err err = neap_open(&o, &n);
+    if (err) return np_app_complain(NP_EXIT_FAILURE, "cannot start: %s", neap_err_text(err));
+    if (run_start(app, script, first, n) != NEAP_OK) {
+        code = np_app_complain_host(n);
+        neap_close(n);
+        return code;
+    }
+    *out = n;
+    return 0;
+}
+
+/* A script that had something to drain ended well when it drained; any other was broken off. */
+static int code_of_signal(neap_t *n)
+{
+    int signum = atomic_load(&n->signal);
+    return signum && !n->had_drains ? 128 + signum : 0;
+}
+
+int np_app_finish(neap_t *n)
+{
+    int code;
+    if (neap_run(n) != NEAP_OK) {
+        code = np_app_complain_host(n);
+    } else if (n->mains > 0 && !n->stopped) {
+        code = np_app_complain(NP_EXIT_FAILURE,
+                               "the script waits for something that cannot come any more");
+    } else {
+        code = code_of_signal(n);
+        if (!code) code = n->runtime.exit_code;
+    }
+    fflush(stdout);
+    neap_close(n);
+    return code;
+}

@@ -1,0 +1,116 @@
+/* Signals on a thread of their own; see signals.h. */
+#include "host/signals.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "host/host.h"
+#include "net/loop.h"
+
+#define LAST_WORDS 0.2 /* seconds for the log to be written when the process is ended */
+
+struct np_signal_thread {
+    uv_thread_t thread;
+    uv_loop_t loop;
+    uv_async_t quit;
+    uv_signal_t interrupt;
+    uv_signal_t terminate;
+    void (*fn)(int signum, void *arg);
+    void *arg;
+};
+
+static void stop_host(int signum, void *arg)
+{
+    neap_t *n = arg;
+    int none = 0;
+    if (atomic_compare_exchange_strong(&n->signal, &none, signum)) {
+        np_logf(n->log, NP_LOG_INFO, "%s: ending what is in flight; once more to end at once",
+                signum == SIGINT ? "interrupted" : "terminated");
+        neap_stop(n);
+        return;
+    }
+    np_log_flush(n->log, LAST_WORDS);
+    _exit(128 + signum);
+}
+
+static void on_signal(uv_signal_t *h, int signum)
+{
+    struct np_signal_thread *t = h->data;
+    t->fn(signum, t->arg);
+}
+
+static void close_handle(uv_handle_t *h, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(h)) uv_close(h, NULL);
+}
+
+static void on_quit(uv_async_t *h)
+{
+    uv_walk(h->loop, close_handle, NULL);
+}
+
+static void run_thread(void *arg)
+{
+    struct np_signal_thread *t = arg;
+    uv_run(&t->loop, UV_RUN_DEFAULT);
+}
+
+static int listen_for(struct np_signal_thread *t, uv_signal_t *h, int signum)
+{
+    h->data = t;
+    return uv_signal_start(h, on_signal, signum);
+}
+
+static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *arg, bool terminate)
+{
+    struct np_signal_thread *t = np_calloc(1, sizeof *t);
+    if (!t) return NEAP_ENOMEM;
+    t->fn = fn;
+    t->arg = arg;
+    int rc = uv_loop_init(&t->loop);
+    if (rc < 0) {
+        np_free(t);
+        return np_err_from_uv(rc);
+    }
+    rc = uv_async_init(&t->loop, &t->quit, on_quit);
+    if (rc == 0) rc = uv_signal_init(&t->loop, &t->interrupt);
+    if (rc == 0) rc = uv_signal_init(&t->loop, &t->terminate);
+    if (rc == 0) rc = listen_for(t, &t->interrupt, SIGINT);
+    if (rc == 0 && terminate) rc = listen_for(t, &t->terminate, SIGTERM);
+    if (rc == 0) rc = uv_thread_create(&t->thread, run_thread, t);
+    if (rc == 0) {
+        s->thread = t;
+        return NEAP_OK;
+    }
+    uv_walk(&t->loop, close_handle, NULL);
+    uv_run(&t->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&t->loop);
+    np_free(t);
+    return np_err_from_uv(rc);
+}
+
+enum neap_err np_signals_start(struct np_signals *s, neap_t *n)
+{
+    signal(SIGPIPE, SIG_IGN);
+    return start(s, stop_host, n, true);
+}
+
+enum neap_err np_signals_start_fn(struct np_signals *s, void (*fn)(int signum, void *arg),
+                                  void *arg)
+{
+    signal(SIGPIPE, SIG_IGN);
+    return start(s, fn, arg, false);
+}
+
+void np_signals_stop(struct np_signals *s)
+{
+    struct np_signal_thread *t = s->thread;
+    if (!t) return;
+    s->thread = NULL;
+    uv_async_send(&t->quit);
+    uv_thread_join(&t->thread);
+    uv_loop_close(&t->loop);
+    np_free(t);
+}
