@@ -28,8 +28,8 @@ static void formats_what_it_reads(void **state)
 
 static void refuses_what_is_no_literal_address(void **state)
 {
-    static const char *const bad[] = {"",          "localhost", "1.2.3",     "1.2.3.4.5",
-                                      "256.1.1.1", "::g",       "[::1]",     "fe80::1%nosuch",
+    static const char *const bad[] = {"",          "localhost", "1.2.3",    "1.2.3.4.5",
+                                      "256.1.1.1", "::g",       "[::1]",    "fe80::1%nosuch",
                                       "1.2.3.4 ",  "0x7f.1",    ":::::::::"};
     union np_addr a;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -81,9 +81,20 @@ static void splits_host_and_port(void **state)
 
 static void refuses_what_it_cannot_split(void **state)
 {
-    static const char *const bad[] = {"",       "host",     ":80",      "host:",    "host:x",
-                                      "h:65536", "h:-1",    "h: 80",    "::1:80",   "[::1]",
-                                      "[::1:80", "[]:80",   "unix:",    "h:99999999999999999999",
+    static const char *const bad[] = {"",
+                                      "host",
+                                      ":80",
+                                      "host:",
+                                      "host:x",
+                                      "h:65536",
+                                      "h:-1",
+                                      "h: 80",
+                                      "::1:80",
+                                      "[::1]",
+                                      "[::1:80",
+                                      "[]:80",
+                                      "unix:",
+                                      "h:99999999999999999999",
                                       "averyveryveryveryverylonghostname:80"};
     char h[32] = "untouched";
     int p = 7;

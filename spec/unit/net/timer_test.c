@@ -95,7 +95,8 @@ static void one_that_starts_itself_again_does_not_starve_the_loop(void **state)
     init(f, &a, NULL);
     a.restarts = 1000000000;
     assert_ok(np_timer_start(&a.t, 0));
-    for (int i = 0; i < 10; i++) assert_true(np_loop_poll(&f->loop));
+    for (int i = 0; i < 10; i++)
+        assert_true(np_loop_poll(&f->loop));
     assert_true(a.runs > 1 && a.runs <= 20);
     np_timer_stop(&a.t);
 }
@@ -144,7 +145,8 @@ static void thousands_cost_one_handle_of_libuv(void **state)
     assert_int_equal(f->loop.uv->active_handles, 1);
     np_loop_run(&f->loop);
     assert_int_equal(rung, N);
-    for (int i = 0; i < N; i++) assert_int_equal(all[i].runs, 1);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(all[i].runs, 1);
     test_free(all);
 }
 
