@@ -1,17 +1,18 @@
 /* HTTP/1.1 messages, sans I/O: bytes in, events out; and the writing of heads and chunks.
  *
- * The parser is llhttp, strict. It copies nothing it can avoid: a message whose head arrives in one
- * piece is parsed in place (slices point into the caller's bytes until np_http1_feed returns or the
- * head event is over, whichever the event says); a head in pieces is gathered in the message's
- * arena. The parser pauses by itself at the end of each message, so that pipelined requests are
- * handed out one at a time. One thread at a time.
+ * The parser is llhttp, strict, behind a scanner of lines of our own that refuses what llhttp lets
+ * pass and RFC 9112 forbids. It copies nothing it can avoid: a message whose head arrives in one
+ * piece is parsed in place and its slices point into the caller's bytes; a head in pieces is
+ * gathered in the parser's own buffer, in one block. The parser pauses by itself at the end of each
+ * message, so that pipelined requests are handed out one at a time. One thread at a time.
  */
 #ifndef NP_PROTO_HTTP1_H
 #define NP_PROTO_HTTP1_H
 
 #include <llhttp.h>
+#include <stdbool.h>
+#include <stdint.h>
 
-#include "base/arena.h"
 #include "base/buf.h"
 #include "proto/bytes.h"
 
@@ -31,7 +32,8 @@ struct np_http_limits {
         16 * 1024, 100, 1024 * 1024 \
     }
 
-/* A parsed head. Slices hold until np_http1_next. */
+/* A parsed head. Its slices hold until on_head returns; after np_http1_keep, until np_http1_next.
+ */
 struct np_http_head {
     int method; /* llhttp's HTTP_GET …; requests */
     struct np_bytes method_name;
@@ -45,16 +47,110 @@ struct np_http_head {
     size_t nheaders;
     int64_t content_length; /* -1: none given */
     bool chunked;
-    bool has_body;
+    bool has_body; /* bytes, or for a response the end of the connection, follow */
     bool keep_alive;
     bool expect_continue;
-    bool upgrade;
+    bool upgrade; /* Upgrade was asked for (and means nothing unless answered 101), or CONNECT */
 };
 
 /* The value of the first header of that name (ASCII case-insensitive); p NULL when absent. */
 struct np_bytes np_http_header_get(const struct np_http_head *h, const char *name, size_t n);
 /* "Reason Phrase" for a status; "Unknown" for one it does not know. */
 const char *np_http_reason(int status);
+
+/* --- reading */
+enum np_http1_type { NP_HTTP1_REQUEST, NP_HTTP1_RESPONSE };
+enum np_http1_state {
+    NP_HTTP1_START, /* not a byte of the message yet */
+    NP_HTTP1_HEAD,
+    NP_HTTP1_BODY,
+    NP_HTTP1_TRAILER,
+    NP_HTTP1_END, /* complete; np_http1_next comes next */
+    NP_HTTP1_FAILED,
+};
+
+struct np_http1_parser;
+/* Called from inside np_http1_feed and np_http1_finish. The parser may be paused in any of them,
+ * but not fed or freed. */
+struct np_http1_events {
+    void (*on_head)(struct np_http1_parser *p);
+    void (*on_body)(struct np_http1_parser *p, const char *data, size_t n); /* lent */
+    void (*on_end)(struct np_http1_parser *p);
+};
+
+struct np_http1_parser {
+    llhttp_t ll;
+    const struct np_http1_events *events;
+    void *arg; /* the owner's */
+    struct np_http_limits limits;
+    struct np_http_head *head; /* the owner's; filled when on_head is called */
+    enum np_http1_type type;
+    enum np_http1_state state;
+    enum neap_err err; /* why it FAILED */
+    int status; /* … as a request's answer: 400, 413, 414, 417, 431, 501, 505; 500 for memory */
+    const char *why;    /* … in words */
+    int request_method; /* of the request that a response answers; -1 unknown */
+    bool paused;        /* by the owner */
+    bool end_due;       /* the message is complete and on_end not called yet */
+    bool gathered;      /* `base` is the gather buffer's */
+    bool last_cr;       /* the byte scanned last was CR */
+    bool stopped;       /* llhttp has more to say without another byte */
+    bool in_name;       /* llhttp is inside a header's name */
+    bool seen_host, seen_length, seen_coding;
+    /* The head. */
+    const char *base;  /* its first byte */
+    size_t head_bytes; /* scanned so far; a trailer counts anew */
+    size_t executed;   /* … of which llhttp has seen */
+    size_t head_len;   /* bytes at `base`, once the head is complete */
+    size_t lines;      /* complete ones */
+    size_t line_len;   /* bytes of the one under way */
+    size_t skipped;    /* bytes of empty lines before the message */
+    struct np_buf gather;
+    struct np_http_header *headers; /* owned, reused */
+    size_t headers_cap;
+    /* The body. */
+    uint64_t body_bytes;
+    uint64_t framing; /* bytes of chunk headers so far; bounded */
+    uint64_t chunks;
+    unsigned interim; /* 1xx heads that were skipped */
+};
+
+/* Allocates nothing. `limits` NULL means the defaults. */
+void np_http1_init(struct np_http1_parser *p, enum np_http1_type type,
+                   const struct np_http_limits *limits, struct np_http_head *head,
+                   const struct np_http1_events *events, void *arg);
+void np_http1_fini(struct np_http1_parser *p);
+
+/* Takes bytes and calls events until they are used up, the message has ended or the owner paused;
+ * `*consumed` says how many it took (set on failure as well). After a failure only next (for a
+ * recycled connection) and fini are useful. With n 0 it delivers what is due after a pause.
+ * NEAP_EPROTO, NEAP_ELIMIT (413, 414, 431), NEAP_ENOTSUP (501, 505), NEAP_ENOMEM. */
+NEAP_MUST_CHECK enum neap_err np_http1_feed(struct np_http1_parser *p, const char *data, size_t n,
+                                            size_t *consumed);
+/* The peer will send no more: ends a response that lasts until then (on_end); NEAP_EPROTO in the
+ * middle of any other message; nothing between messages. */
+NEAP_MUST_CHECK enum neap_err np_http1_finish(struct np_http1_parser *p);
+/* Ready for the next message; in any state. `request_method` is what a response answers
+ * (HTTP_HEAD, HTTP_CONNECT … matter); requests pass -1. */
+void np_http1_next(struct np_http1_parser *p, int request_method);
+/* Makes the head's slices hold until np_http1_next. Inside on_head, or later while the bytes that
+ * held the head are still there. */
+NEAP_MUST_CHECK enum neap_err np_http1_keep(struct np_http1_parser *p);
+static inline void np_http1_pause(struct np_http1_parser *p, bool paused)
+{
+    p->paused = paused;
+}
+
+/* Whether these bytes are a token (RFC 9110: names, methods), a field value, a request target. */
+bool np_http_is_token(const char *p, size_t n);
+bool np_http_is_value(const char *p, size_t n);
+bool np_http_is_target(const char *p, size_t n);
+/* ASCII case-insensitive; `lower` is in lower case. */
+bool np_http_name_is(struct np_bytes name, const char *lower, size_t n);
+/* Whether a comma-separated list holds the token. */
+bool np_http_list_has(struct np_bytes list, const char *lower, size_t n);
+/* llhttp's number of a method as written; -1 for an unknown one. */
+int np_http_method(const char *name, size_t n);
 
 /* --- writing: each fails with NEAP_ENOMEM, or NEAP_EINVAL for what must not reach the wire (CR,
  * LF, NUL or other control bytes in a header, a bad token as a name, a target with spaces), and
@@ -65,6 +161,9 @@ NEAP_MUST_CHECK enum neap_err np_http_write_request_line(struct np_buf *b, const
 NEAP_MUST_CHECK enum neap_err np_http_write_header(struct np_buf *b, const char *name, size_t nn,
                                                    const char *value, size_t vn);
 NEAP_MUST_CHECK enum neap_err np_http_write_chunk(struct np_buf *b, const char *p, size_t n);
+/* A chunk's size line alone; returns its length. Data and CR LF follow. */
+#define NP_HTTP_CHUNK_HEAD 18
+size_t np_http_chunk_head(char out[NP_HTTP_CHUNK_HEAD], size_t n);
 NEAP_MUST_CHECK enum neap_err np_http_write_last_chunk(struct np_buf *b);
 /* "Date: …\r\n", formatted at most once a second per cache. */
 struct np_http_date {

@@ -1,0 +1,72 @@
+/* Responses: the first byte says what they answer; the rest is fed whole and in pieces. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/http1.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct sum {
+    struct np_http_head head;
+    size_t heads, body, ends;
+};
+
+static void on_head(struct np_http1_parser *p)
+{
+    struct sum *s = p->arg;
+    for (size_t i = 0; i < s->head.nheaders; i++)
+        if (!np_http_is_value(s->head.headers[i].value.p, s->head.headers[i].value.n)) abort();
+    s->heads++;
+}
+
+static void on_body(struct np_http1_parser *p, const char *data, size_t n)
+{
+    struct sum *s = p->arg;
+    if (!s->head.has_body) abort();
+    s->body += n;
+}
+
+static void on_end(struct np_http1_parser *p)
+{
+    ((struct sum *)p->arg)->ends++;
+}
+
+static enum neap_err run(const uint8_t *data, size_t size, int method, size_t step, struct sum *s)
+{
+    static const struct np_http1_events events = {on_head, on_body, on_end};
+    struct np_http1_parser p;
+    struct np_http_limits limits = {512, 12, 4096};
+    enum neap_err err = NEAP_OK;
+    memset(s, 0, sizeof *s);
+    np_http1_init(&p, NP_HTTP1_RESPONSE, &limits, &s->head, &events, s);
+    np_http1_next(&p, method);
+    for (size_t at = 0; at < size && !err;) {
+        size_t n = size - at < step ? size - at : step, used = 0;
+        char *copy = malloc(n);
+        memcpy(copy, data + at, n);
+        err = np_http1_feed(&p, copy, n, &used);
+        if (used > n) abort();
+        if (p.state == NP_HTTP1_END) np_http1_next(&p, method);
+        free(copy);
+        at += used;
+    }
+    if (!err) err = np_http1_finish(&p);
+    np_http1_fini(&p);
+    return err;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const int methods[] = {HTTP_GET, HTTP_HEAD, HTTP_CONNECT, HTTP_POST};
+    struct sum whole, cut;
+    if (size == 0) return 0;
+    int method = methods[data[0] & 3];
+    enum neap_err a = run(data + 1, size - 1, method, SIZE_MAX, &whole);
+    for (size_t step = 1; step < 8; step += 3) {
+        enum neap_err b = run(data + 1, size - 1, method, step, &cut);
+        if ((a == NEAP_OK) != (b == NEAP_OK)) abort();
+        if (a == NEAP_OK && (whole.heads != cut.heads || whole.body != cut.body)) abort();
+        if (whole.ends != cut.ends) abort();
+    }
+    return 0;
+}

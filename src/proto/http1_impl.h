@@ -1,0 +1,38 @@
+/* What http1.c (the flow of bytes), http1_scan.c (lines) and http1_head.c (heads) share. Private
+ * to the codec. */
+#ifndef NP_PROTO_HTTP1_IMPL_H
+#define NP_PROTO_HTTP1_IMPL_H
+
+#include "base/err.h"
+#include "proto/http1.h"
+
+/* The parser FAILED; returns `err`. `why` must be static. */
+enum neap_err np_http1_fail(struct np_http1_parser *p, int status, enum neap_err err,
+                            const char *why);
+
+/* Empty lines before a message are skipped, a few. `*used` of them; START stays START when nothing
+ * else came. */
+NEAP_MUST_CHECK enum neap_err np_http1_skip_empty(struct np_http1_parser *p, const char *data,
+                                                  size_t n, size_t *used);
+/* Looks at the lines of a head or a trailer: how many of these bytes belong to it, and whether it
+ * is complete. Refuses bare CR and LF, folded lines, control bytes where llhttp would not see them
+ * soon, and too many bytes. */
+NEAP_MUST_CHECK enum neap_err np_http1_scan(struct np_http1_parser *p, const char *data, size_t n,
+                                            size_t *used, bool *done);
+/* Starts the scanner over; `lines` is 1 for a trailer, which has no first line of its own. */
+void np_http1_scan_start(struct np_http1_parser *p, size_t lines);
+
+/* llhttp's events of a head. */
+NEAP_MUST_CHECK enum neap_err np_http1_head_field(struct np_http1_parser *p, const char *at,
+                                                  size_t n);
+NEAP_MUST_CHECK enum neap_err np_http1_head_value(struct np_http1_parser *p, const char *at,
+                                                  size_t n);
+NEAP_MUST_CHECK enum neap_err np_http1_head_value_done(struct np_http1_parser *p);
+/* Fills and checks `head` when all of it is there. */
+NEAP_MUST_CHECK enum neap_err np_http1_head_done(struct np_http1_parser *p);
+/* Moves every slice of the head that points into [from, from + n) to `to`. */
+void np_http1_head_rebase(struct np_http1_parser *p, const char *from, size_t n, const char *to);
+/* What llhttp's failure means. */
+enum neap_err np_http1_fail_from_llhttp(struct np_http1_parser *p, llhttp_errno_t code);
+
+#endif

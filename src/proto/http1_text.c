@@ -1,0 +1,171 @@
+/* What HTTP text is made of: tokens, values, targets, reasons. No state; any thread. */
+#include <string.h>
+#include <strings.h>
+
+#include "proto/http1.h"
+
+/* RFC 9110's tchar as a bitmap of the ASCII range, low to high. */
+static bool is_tchar(unsigned char c)
+{
+    static const uint32_t bits[4] = {0, 0x3ff6cfa, 0xc7fffffe, 0x57ffffff};
+    return c < 128 && (bits[c >> 5] >> (c & 31) & 1);
+}
+
+bool np_http_is_token(const char *p, size_t n)
+{
+    if (n == 0) return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!is_tchar((unsigned char)p[i])) return false;
+    }
+    return true;
+}
+
+bool np_http_is_value(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)p[i];
+        if ((c < ' ' && c != '\t') || c == 0x7f) return false;
+    }
+    return true;
+}
+
+bool np_http_is_target(const char *p, size_t n)
+{
+    if (n == 0) return false;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)p[i];
+        if (c <= ' ' || c >= 0x7f || c == '#') return false;
+    }
+    return true;
+}
+
+bool np_http_name_is(struct np_bytes name, const char *lower, size_t n)
+{
+    if (name.n != n) return false;
+    for (size_t i = 0; i < n; i++) {
+        char c = name.p[i];
+        if (c >= 'A' && c <= 'Z') c = (char)(c + 32);
+        if (c != lower[i]) return false;
+    }
+    return true;
+}
+
+bool np_http_list_has(struct np_bytes list, const char *lower, size_t n)
+{
+    const char *at = list.p, *end = list.p + list.n;
+    while (at < end) {
+        const char *comma = memchr(at, ',', (size_t)(end - at));
+        const char *stop = comma ? comma : end;
+        const char *next = comma ? comma + 1 : end;
+        while (at < stop && (*at == ' ' || *at == '\t'))
+            at++;
+        while (at < stop && (stop[-1] == ' ' || stop[-1] == '\t'))
+            stop--;
+        if (np_http_name_is((struct np_bytes){at, (size_t)(stop - at)}, lower, n)) return true;
+        at = next;
+    }
+    return false;
+}
+
+struct np_bytes np_http_header_get(const struct np_http_head *h, const char *name, size_t n)
+{
+    for (size_t i = 0; i < h->nheaders; i++) {
+        const struct np_http_header *it = &h->headers[i];
+        if (it->name.n == n && strncasecmp(it->name.p, name, n) == 0) return it->value;
+    }
+    return (struct np_bytes){NULL, 0};
+}
+
+int np_http_method(const char *name, size_t n)
+{
+    switch (n) { /* the usual ones without a search */
+    case 3:
+        if (memcmp(name, "GET", 3) == 0) return HTTP_GET;
+        if (memcmp(name, "PUT", 3) == 0) return HTTP_PUT;
+        break;
+    case 4:
+        if (memcmp(name, "POST", 4) == 0) return HTTP_POST;
+        if (memcmp(name, "HEAD", 4) == 0) return HTTP_HEAD;
+        break;
+    default:
+        break;
+    }
+#define NP_METHOD(num, id, string) \
+    if (n == sizeof #string - 1 && memcmp(name, #string, n) == 0) return num;
+    HTTP_METHOD_MAP(NP_METHOD)
+#undef NP_METHOD
+    return -1;
+}
+
+const char *np_http_reason(int status)
+{
+    switch (status) {
+#define NP_REASON(num, text) \
+    case num:                \
+        return text;
+        NP_REASON(100, "Continue")
+        NP_REASON(101, "Switching Protocols")
+        NP_REASON(102, "Processing")
+        NP_REASON(103, "Early Hints")
+        NP_REASON(200, "OK")
+        NP_REASON(201, "Created")
+        NP_REASON(202, "Accepted")
+        NP_REASON(203, "Non-Authoritative Information")
+        NP_REASON(204, "No Content")
+        NP_REASON(205, "Reset Content")
+        NP_REASON(206, "Partial Content")
+        NP_REASON(207, "Multi-Status")
+        NP_REASON(208, "Already Reported")
+        NP_REASON(226, "IM Used")
+        NP_REASON(300, "Multiple Choices")
+        NP_REASON(301, "Moved Permanently")
+        NP_REASON(302, "Found")
+        NP_REASON(303, "See Other")
+        NP_REASON(304, "Not Modified")
+        NP_REASON(305, "Use Proxy")
+        NP_REASON(307, "Temporary Redirect")
+        NP_REASON(308, "Permanent Redirect")
+        NP_REASON(400, "Bad Request")
+        NP_REASON(401, "Unauthorized")
+        NP_REASON(402, "Payment Required")
+        NP_REASON(403, "Forbidden")
+        NP_REASON(404, "Not Found")
+        NP_REASON(405, "Method Not Allowed")
+        NP_REASON(406, "Not Acceptable")
+        NP_REASON(407, "Proxy Authentication Required")
+        NP_REASON(408, "Request Timeout")
+        NP_REASON(409, "Conflict")
+        NP_REASON(410, "Gone")
+        NP_REASON(411, "Length Required")
+        NP_REASON(412, "Precondition Failed")
+        NP_REASON(413, "Content Too Large")
+        NP_REASON(414, "URI Too Long")
+        NP_REASON(415, "Unsupported Media Type")
+        NP_REASON(416, "Range Not Satisfiable")
+        NP_REASON(417, "Expectation Failed")
+        NP_REASON(418, "I'm a teapot")
+        NP_REASON(421, "Misdirected Request")
+        NP_REASON(422, "Unprocessable Content")
+        NP_REASON(423, "Locked")
+        NP_REASON(424, "Failed Dependency")
+        NP_REASON(425, "Too Early")
+        NP_REASON(426, "Upgrade Required")
+        NP_REASON(428, "Precondition Required")
+        NP_REASON(429, "Too Many Requests")
+        NP_REASON(431, "Request Header Fields Too Large")
+        NP_REASON(451, "Unavailable For Legal Reasons")
+        NP_REASON(500, "Internal Server Error")
+        NP_REASON(501, "Not Implemented")
+        NP_REASON(502, "Bad Gateway")
+        NP_REASON(503, "Service Unavailable")
+        NP_REASON(504, "Gateway Timeout")
+        NP_REASON(505, "HTTP Version Not Supported")
+        NP_REASON(506, "Variant Also Negotiates")
+        NP_REASON(507, "Insufficient Storage")
+        NP_REASON(508, "Loop Detected")
+        NP_REASON(511, "Network Authentication Required")
+#undef NP_REASON
+    default:
+        return "Unknown";
+    }
+}
