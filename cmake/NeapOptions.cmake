@@ -40,4 +40,3 @@ if(NEAP_LTO)
 endif()
 find_package(Threads REQUIRED)
 target_link_libraries(neap_options INTERFACE Threads::Threads m)
-target_link_options(neap_options INTERFACE -Wl,--unresolved-symbols=ignore-all) # until every room stands
