@@ -53,6 +53,9 @@ int np_app_complain(int code, const char *fmt, ...) NEAP_PRINTF(2, 3);
 /* The same with what neap_error says. */
 int np_app_complain_host(neap_t *n);
 
+/* A number of seconds from 0; false for other text. */
+bool np_app_parse_seconds(const char *text, double *out);
+
 /* session.c: opens a host as the options say; 0, or the exit code after a complaint. `script` is
  * arg[0] (NULL: none), what stands in app->argv from `first` on its arguments. */
 int np_app_open(struct np_app *app, const char *script, int first, neap_t **out);

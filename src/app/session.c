@@ -16,7 +16,7 @@ static const char start[] =
     "arg = { [-2] = program, [-1] = command, [0] = script, select(4, ...) }\n"
     "os.exit = require 'neap.core.runtime'.exit\n";
 
-static bool parse_seconds(const char *text, double *out)
+bool np_app_parse_seconds(const char *text, double *out)
 {
     char *end;
     *out = strtod(text, &end);
@@ -40,7 +40,7 @@ static int read_host_options(struct np_app *app, neap_options *o)
     } else if (strcmp(format, "auto") != 0) {
         return np_app_complain(NP_EXIT_USAGE, "unknown log format '%s' (text, json, auto)", format);
     }
-    if (app->drain_timeout && !parse_seconds(app->drain_timeout, &o->drain_timeout)) {
+    if (app->drain_timeout && !np_app_parse_seconds(app->drain_timeout, &o->drain_timeout)) {
         return np_app_complain(NP_EXIT_USAGE, "--drain-timeout: not a number of seconds: '%s'",
                                app->drain_timeout);
     }

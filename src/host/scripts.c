@@ -2,6 +2,7 @@
 #include "host/host.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "script/native.h"
@@ -9,9 +10,23 @@
 
 /* --- loading */
 
+/* What stands below the script's own frames says nothing to its author. */
+static void trim_traceback(char *text)
+{
+    static const char tail[] = "\n\t[C]: in ?";
+    size_t n = text ? strlen(text) : 0;
+    while (n >= sizeof tail - 1 && strcmp(text + n - (sizeof tail - 1), tail) == 0) {
+        n -= sizeof tail - 1;
+        text[n] = '\0';
+    }
+}
+
 static void keep_failure(neap_t *n, const struct np_run_end *end)
 {
-    np_host_set_error(n, end->message, end->traceback);
+    char *trace = end->traceback ? np_strdup(end->traceback) : NULL;
+    trim_traceback(trace);
+    np_host_set_error(n, end->message, trace);
+    np_free(trace);
     n->load_err = end->err;
 }
 
