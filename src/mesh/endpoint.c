@@ -132,6 +132,21 @@ fail:
     return np_err_plain(info, NEAP_ENOMEM);
 }
 
+struct np_endpoint_desc np_endpoint_describe(const struct np_endpoint *e)
+{
+    return (struct np_endpoint_desc){
+        .id = e->id,
+        .service = e->service,
+        .address = e->address,
+        .zone = e->zone,
+        .weight = e->weight,
+        .tags = e->tags,
+        .ntags = e->ntags,
+        .meta = e->meta,
+        .nmeta = e->nmeta,
+    };
+}
+
 struct np_endpoint *np_endpoint_ref(struct np_endpoint *e)
 {
     atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);

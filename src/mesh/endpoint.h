@@ -83,6 +83,8 @@ struct np_endpoint_desc {
 NEAP_MUST_CHECK enum neap_err np_endpoint_new(const struct np_endpoint_desc *desc,
                                               struct np_stats *stats, struct np_endpoint **out,
                                               struct neap_errinfo *info);
+/* What would make the same endpoint again. Lent: it points into `e`. */
+struct np_endpoint_desc np_endpoint_describe(const struct np_endpoint *e);
 struct np_endpoint *np_endpoint_ref(struct np_endpoint *e);
 void np_endpoint_unref(struct np_endpoint *e); /* NULL is allowed */
 

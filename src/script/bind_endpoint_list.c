@@ -1,0 +1,84 @@
+/* Lists of endpoints that a script writes down; see bind_endpoint_list.h. */
+#include "script/bind_endpoint_list.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "script/bind_endpoint.h"
+#include "script/luax.h"
+
+struct entry {
+    const char *id, *address, *zone;
+    int weight;
+};
+
+static const struct np_opt entry_list[] = {
+    {"id", NP_OPT_STRING, offsetof(struct entry, id), 0, 0},
+    {"address", NP_OPT_STRING, offsetof(struct entry, address), 0, 0},
+    {"weight", NP_OPT_INT, offsetof(struct entry, weight), 1, NP_WEIGHT_MAX},
+    {"zone", NP_OPT_STRING, offsetof(struct entry, zone), 0, 0},
+    {"tags", NP_OPT_TABLE, 0, 0, 0},
+    {"meta", NP_OPT_TABLE, 0, 0, 0},
+    {NULL, NP_OPT_ANY, 0, 0, 0},
+};
+
+static struct np_stats *stats_of(const struct np_snapshot *old, const char *id)
+{
+    for (size_t i = 0; old != NULL && i < old->len; i++) {
+        if (strcmp(old->endpoints[i]->id, id) == 0) return old->endpoints[i]->stats;
+    }
+    return NULL;
+}
+
+/* The entry at the top (an endpoint, an address, or a table) becomes the view of an endpoint. Those
+ * that `old` knows by their id keep their statistics. */
+static struct np_endpoint *read_entry(lua_State *L, const char *path, const struct np_snapshot *old)
+{
+    struct np_endpoint_desc d = {.service = ""};
+    struct entry o = {.weight = 1};
+    struct neap_errinfo info = {0};
+    int at = lua_gettop(L);
+    struct np_endpoint_view *v = np_endpoint_test(L, at);
+    if (v != NULL) return v->e;
+    if (lua_type(L, at) == LUA_TSTRING) {
+        o.address = lua_tostring(L, at);
+    } else {
+        luaL_checkstack(L, 12, NULL);
+        np_opts_read(L, at, path, entry_list, &o);
+        lua_getfield(L, at, "tags");
+        np_endpoint_read_tags(L, -1, path, &d);
+        lua_getfield(L, at, "meta");
+        np_endpoint_read_meta(L, -1, path, &d);
+    }
+    if (o.address == NULL) np_misuse(L, "%s.address: required", path);
+    d.address = o.address;
+    d.id = o.id ? o.id : o.address;
+    d.zone = o.zone;
+    d.weight = (uint32_t)o.weight;
+    v = np_endpoint_push_new(L, &d, stats_of(old, d.id), &info);
+    if (v == NULL) np_misuse(L, "%s: %s", path, info.message);
+    lua_replace(L, at);
+    lua_settop(L, at);
+    return v->e;
+}
+
+struct np_snapshot *np_endpoint_read_list(lua_State *L, int idx, const struct np_snapshot *old)
+{
+    struct np_snapshot *set = NULL;
+    size_t n = lua_rawlen(L, idx);
+    struct np_endpoint **v = lua_newuserdatauv(L, (n + 1) * sizeof(struct np_endpoint *), 0);
+    lua_createtable(L, (int)n, 0); /* keeps the views until the snapshot stands */
+    int views = lua_gettop(L);
+    for (size_t i = 0; i < n; i++) {
+        char path[48];
+        snprintf(path, sizeof path, "endpoints[%zu]", i + 1);
+        lua_rawgeti(L, idx, (lua_Integer)i + 1);
+        v[i] = read_entry(L, path, old);
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(v[k]->id, v[i]->id) == 0) np_misuse(L, "%s: '%s' twice", path, v[i]->id);
+        }
+        lua_rawseti(L, views, (lua_Integer)i + 1);
+    }
+    enum neap_err err = np_snapshot_new(v, n, 0, &set);
+    return err == NEAP_OK ? set : NULL;
+}

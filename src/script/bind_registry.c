@@ -1,0 +1,184 @@
+/* neap.core.registry: registering, looking up, watching. What can be said in Lua, and the registry
+ * of another process, stand in lua/neap/registry.lua and lua/neap/registry/.
+ */
+#include "mesh/registry.h"
+#include "script/bind_endpoint.h"
+#include "script/bind_registration.h"
+#include "script/bind_watch.h"
+#include "script/luax.h"
+#include "script/modules.h"
+
+#define DEFAULT_TTL (10 * NP_NS_PER_SEC)
+
+static struct np_registry *registry_of(lua_State *L)
+{
+    struct np_registry *r = np_script_of(L)->registry;
+    if (r == NULL) np_misuse(L, "this host has no registry");
+    return r;
+}
+
+static int64_t now_of(lua_State *L)
+{
+    return np_loop_now(np_script_of(L)->loop);
+}
+
+/* register{name=, address=, id=, ttl=, weight=, zone=, tags=, meta=} → registration | nil, err: it
+ * renews its own lease. */
+static int registry_register(lua_State *L)
+{
+    struct np_registration reg = {.ttl = DEFAULT_TTL};
+    registry_of(L);
+    lua_settop(L, 1);
+    np_registration_read(L, 1, false, &reg);
+    return np_registration_new(L, lua_touserdata(L, lua_upvalueindex(1)), &reg);
+}
+
+/* put{the same} → endpoint | nil, err: a lease that somebody else renews, by heartbeat(id). */
+static int registry_put(lua_State *L)
+{
+    struct np_registration reg = {.ttl = DEFAULT_TTL};
+    struct neap_errinfo info = {0};
+    struct np_endpoint *e = NULL;
+    struct np_registry *r = registry_of(L);
+    lua_settop(L, 1);
+    np_registration_read(L, 1, false, &reg);
+    if (np_registry_register(r, &reg, now_of(L), &e, &info) != NEAP_OK) {
+        return np_fail_info(L, &info);
+    }
+    np_endpoint_push(L, e);
+    return 1;
+}
+
+static int result(lua_State *L, enum neap_err err, const char *id)
+{
+    if (err == NEAP_ENOTFOUND) return np_fail(L, err, "no endpoint '%s'", id);
+    if (err != NEAP_OK) return np_fail(L, err, NULL);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* deregister(id) → true | nil, err */
+static int registry_deregister(lua_State *L)
+{
+    const char *id = luaL_checkstring(L, 1);
+    return result(L, np_registry_deregister(registry_of(L), id), id);
+}
+
+/* heartbeat(id) → true | nil, err */
+static int registry_heartbeat(lua_State *L)
+{
+    const char *id = luaL_checkstring(L, 1);
+    return result(L, np_registry_heartbeat(registry_of(L), id, now_of(L)), id);
+}
+
+static int push_endpoints(lua_State *L)
+{
+    struct np_snapshot *set = lua_touserdata(L, 1);
+    np_endpoint_push_all(L, set);
+    lua_pushinteger(L, (lua_Integer)set->index);
+    return 2;
+}
+
+/* lookup(name, [tags]) → array of endpoints, index | nil, err */
+static int registry_lookup(lua_State *L)
+{
+    struct np_snapshot *set = NULL;
+    struct np_endpoint_desc wanted = {0};
+    const char *name = luaL_checkstring(L, 1);
+    np_endpoint_read_tags(L, 2, "tags", &wanted);
+    luaL_checkstack(L, 4, NULL);
+    lua_pushcfunction(L, push_endpoints);
+    enum neap_err err = np_registry_lookup(registry_of(L), name, &set);
+    if (err == NEAP_OK && wanted.ntags > 0) {
+        struct np_snapshot *all = set;
+        set = NULL;
+        err = np_snapshot_filter(all, wanted.tags, wanted.ntags, &set);
+        np_snapshot_unref(all);
+    }
+    if (err != NEAP_OK) return np_fail(L, err, NULL);
+    lua_pushlightuserdata(L, set);
+    int status = lua_pcall(L, 1, 2, 0);
+    np_snapshot_unref(set);
+    return status == LUA_OK ? 2 : lua_error(L);
+}
+
+/* get(id) → endpoint, seconds until its lease ends (nil: it has none) | nil */
+static int registry_get(lua_State *L)
+{
+    int64_t expires = NP_TIME_NEVER;
+    const char *id = luaL_checkstring(L, 1);
+    struct np_endpoint *e = np_registry_get(registry_of(L), id, NULL, &expires);
+    if (e == NULL) return lua_pushnil(L), 1;
+    np_endpoint_push(L, e);
+    if (expires == NP_TIME_NEVER) return 1;
+    int64_t left = expires - now_of(L);
+    lua_pushnumber(L, np_to_seconds(left > 0 ? left : 0));
+    return 2;
+}
+
+/* services() → array of { name, endpoints, index } */
+static int registry_services(lua_State *L)
+{
+    struct np_registry *r = registry_of(L);
+    struct np_service_info info;
+    lua_Integer n = 0;
+    lua_newtable(L);
+    /* a step at a time, since making a table may run finalizers, but those change no registry */
+    for (size_t it = 0; np_registry_next_service(r, &it, &info);) {
+        lua_createtable(L, 0, 3);
+        lua_pushstring(L, info.name);
+        lua_setfield(L, -2, "name");
+        lua_pushinteger(L, (lua_Integer)info.endpoints);
+        lua_setfield(L, -2, "endpoints");
+        lua_pushinteger(L, (lua_Integer)info.index);
+        lua_setfield(L, -2, "index");
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
+/* index([name]) → the modify index, of a service or of all */
+static int registry_index(lua_State *L)
+{
+    const char *name = luaL_optstring(L, 1, NULL);
+    struct np_registry *r = registry_of(L);
+    uint64_t index = name ? np_registry_service_index(r, name) : np_registry_index(r);
+    lua_pushinteger(L, (lua_Integer)index);
+    return 1;
+}
+
+/* registrations() → array of those that this state's scripts made */
+static int registry_registrations(lua_State *L)
+{
+    return np_registrations_push(L, lua_touserdata(L, lua_upvalueindex(1)));
+}
+
+/* now() → seconds on the loop's clock */
+static int registry_now(lua_State *L)
+{
+    lua_pushnumber(L, np_to_seconds(now_of(L)));
+    return 1;
+}
+
+int np_open_registry(lua_State *L)
+{
+    static const luaL_Reg functions[] = {{"register", registry_register},
+                                         {"put", registry_put},
+                                         {"deregister", registry_deregister},
+                                         {"heartbeat", registry_heartbeat},
+                                         {"lookup", registry_lookup},
+                                         {"get", registry_get},
+                                         {"services", registry_services},
+                                         {"index", registry_index},
+                                         {"registrations", registry_registrations},
+                                         {"watch", np_watch_new},
+                                         {"hold", np_hold_new},
+                                         {"now", registry_now},
+                                         {NULL, NULL}};
+    np_endpoint_open(L);
+    np_watch_open(L);
+    luaL_newlibtable(L, functions);
+    np_registrations_open(L);
+    luaL_setfuncs(L, functions, 1);
+    return 1;
+}
