@@ -1,45 +1,78 @@
--- Answers that take more than one step: streamed from a function, and passed through from a client's
--- response. Called by the HTTP binding (src/script/bind_http_answer.c).
+--- Answers that take time to send: a function's pieces, and a client's response passed on. The binding
+--- of the server calls these for what a handler returned.
 
 local M = {}
 
--- Headers that belong to one connection (RFC 9110, 7.6.1) or that the server writes by itself.
-local own_headers = {
-  ["connection"] = true, ["keep-alive"] = true, ["proxy-connection"] = true, ["te"] = true,
-  ["trailer"] = true, ["transfer-encoding"] = true, ["upgrade"] = true, ["content-length"] = true,
-  ["date"] = true, ["proxy-authenticate"] = true,
-}
-
---- Sends what `produce` returns, piece by piece, until it returns nil.
-function M.stream(req, status, produce, headers)
+---Streams what a function gives until it gives nil. If it raises, or gives `nil, err`, the connection is
+---broken off, so that the client knows the answer is not whole.
+---@param req neap.http.Request
+---@param status integer
+---@param body fun(): string?, any
+---@param headers? table
+function M.stream(req, status, body, headers)
+  local head_only = req.method == "HEAD"
   local ok, err = req:start(status, headers)
-  while ok do
-    local piece = produce()
-    if piece == nil then break end
-    ok, err = req:write(piece)
+  if not ok then return nil, err end
+  while not head_only do
+    local piece
+    piece, err = body()
+    if piece == nil then
+      if err ~= nil then error(err, 0) end
+      break
+    end
+    if piece ~= "" and not req:write(piece) then return end
   end
-  if not ok and err.code ~= "ECONNRESET" then error(err, 0) end
   req:finish()
 end
 
+-- What belongs to one connection (RFC 9110, 7.6.1), and what our server writes itself.
+local dropped = {
+  ["connection"] = true,
+  ["keep-alive"] = true,
+  ["proxy-connection"] = true,
+  ["proxy-authenticate"] = true,
+  ["te"] = true,
+  ["trailer"] = true,
+  ["transfer-encoding"] = true,
+  ["upgrade"] = true,
+  ["content-length"] = true,
+  ["date"] = true,
+}
+
 local function end_to_end(headers)
-  local dropped = {}
-  for name in (headers["connection"] or ""):gmatch("[^,%s]+") do dropped[name:lower()] = true end
-  local kept = {}
+  local named = {}
+  for name in (headers["connection"] or ""):gmatch "[^,%s]+" do named[name:lower()] = true end
+  local out = {}
   for name, value in pairs(headers) do
-    if not own_headers[name] and not dropped[name] then kept[name] = value end
+    if not dropped[name] and not named[name] then out[name] = value end
   end
-  return kept
+  return out
 end
 
---- Passes a client's response on: status, end-to-end headers, body.
+---Passes a client's response on: its status, its headers but for those of the connection, its body, which
+---is streamed if it was not collected.
+---@param req neap.http.Request
+---@param res neap.http.Response
 function M.pass(req, res)
   local headers = end_to_end(res.headers)
   if res.body then
     req:respond(res.status, res.body, headers)
     return
   end
-  M.stream(req, res.status, function() return res:read() end, headers)
+  local answer <close> = setmetatable({}, { -- luacheck: ignore 211
+    __close = function() res:close() end,
+  })
+  local length = math.tointeger(tonumber(res.headers["content-length"]))
+  if not req:start(res.status, headers, length) then return end
+  while req.method ~= "HEAD" do
+    local piece, err = res:read()
+    if piece == nil then
+      if err ~= nil then error(err, 0) end
+      break
+    end
+    if not req:write(piece) then return end
+  end
+  req:finish()
 end
 
 return M

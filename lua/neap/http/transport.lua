@@ -1,38 +1,53 @@
--- A request whose body is produced by a function: written piece by piece, with back-pressure, while the
--- answer may already come. Called by the HTTP binding's `request` (src/script/bind_http_client.c).
+--- A call whose body comes piece by piece from a function. Used by neap.core.http.request.
 
 local core = require "neap.core.http"
+local task = require "neap.task"
 
 local M = {}
 
-local function send_body(call, produce)
+-- Sends what `body` gives until it gives nil, or until the answer is complete and no more is wanted.
+local function send(call, body)
+  local broken <close> = setmetatable({}, { -- luacheck: ignore 211
+    __close = function(_, err)
+      if err ~= nil then call:close() end
+    end,
+  })
   while true do
-    local piece = produce()
-    if piece == nil then break end
-    local ok, err = call:write(piece)
-    if not ok then return ok, err end -- false: the answer is complete, no more is wanted
+    local piece, err = body()
+    if piece == nil then
+      if err ~= nil then error(err, 0) end
+      break
+    end
+    if piece ~= "" then
+      local wanted
+      wanted, err = call:write(piece)
+      if wanted == nil then return nil, err end
+      if not wanted then return true end
+    end
   end
   call:finish()
   return true
 end
 
---- As core.request, with `body` a function that returns pieces and then nil.
+---Makes a call with a streamed body. The body is sent by a task of its own, so that the answer may come
+---while it is still being sent.
+---@param opts table as for neap.core.http.request, `body` being a function
+---@return neap.http.Response?
+---@return neap.Error?
 function M.request(opts)
   local start = {}
-  for name, value in pairs(opts) do start[name] = value end
-  local produce = start.body
+  for k, v in pairs(opts) do start[k] = v end
   start.body, start.stream_body = nil, true
   local call, err = core.start(start)
   if not call then return nil, err end
-  local finished = false
-  local guard <close> = setmetatable({}, { -- luacheck: ignore 211
-    __close = function() if not finished then call:close() end end,
-  })
-  local ok
-  ok, err = send_body(call, produce)
-  if ok == nil then return nil, err end
-  finished = true
-  return call:response()
+  local sending = task.spawn(send, call, opts.body)
+  local res
+  res, err = call:response()
+  if res then return res end
+  sending:cancel()
+  local sent, why = sending:await()
+  if not sent and why.code ~= "ECANCELED" then err = why end
+  return nil, err
 end
 
 return M

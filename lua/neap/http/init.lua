@@ -1,0 +1,165 @@
+--- HTTP: serving, apps and clients.
+---
+--- ```lua
+--- local app = neap.http.app()
+--- app:get("/hello/:name", function(req) return { hello = req.params.name } end)
+--- local server = neap.http.serve { app = app, port = 8080 }
+--- local res, err = neap.http.get("http://127.0.0.1:8080/hello/you")
+--- ```
+
+local app = require "neap.http.app"
+local client = require "neap.http.client"
+local cookie = require "neap.http.cookie"
+local core = require "neap.core.http"
+local json = require "neap.json"
+local message = require "neap.http.message"
+local task = require "neap.task"
+
+local M = {
+  app = app.new,
+  client = client.new,
+  cookie = cookie,
+  parse_url = core.parse_url,
+  resolve_url = core.resolve_url,
+  encode = core.encode,
+  decode = core.decode,
+  parse_query = core.parse_query,
+}
+
+-- --- what a request can do beyond what C gives it
+
+local methods, getters = core.request_methods, core.request_getters
+
+function getters.params() return {} end
+
+function getters.query(req)
+  local text = req.query_string
+  if not text then return {} end
+  return core.parse_query(text) or {}
+end
+
+function getters.cookies(req) return cookie.parse(req:header "cookie") end
+
+function methods:json(max)
+  local text, err = self:body(max)
+  if not text then return nil, err end
+  if text == "" then return nil, task.error("EINVAL", "JSON: the request has no body") end
+  return json.decode(text)
+end
+
+function methods:form(max)
+  local text, err = self:body(max)
+  if not text then return nil, err end
+  return core.parse_query(text)
+end
+
+-- --- serving
+
+---@class neap.http.ServeOptions
+---@field app? neap.http.App
+---@field handler? neap.http.Handler instead of an app
+---@field host? string default "127.0.0.1"; "0.0.0.0" and "::" for every address
+---@field port? integer default 0: one that is free
+---@field unix? string path of a socket, instead of host and port
+---@field max_header_bytes? integer
+---@field max_headers? integer
+---@field max_body_bytes? integer
+---@field header_timeout? number
+---@field body_timeout? number
+---@field keep_alive_timeout? number
+---@field write_timeout? number
+---@field max_connections? integer
+---@field server_name? string the Server header; default none
+---@field backlog? integer
+---@field reuse_port? boolean
+
+---Serves an app. Each request runs its handler in a task, which is cancelled when the client leaves.
+---@param opts neap.http.ServeOptions
+---@return neap.http.Server? server
+---@return neap.Error? err EADDRINUSE, EACCES …
+function M.serve(opts)
+  if type(opts) == "table" and opts.app ~= nil then
+    if type(opts.app) ~= "table" or type(opts.app.handler) ~= "function" then
+      error("opts.app: expected neap.http.app, got " .. type(opts.app), 2)
+    end
+    if opts.handler ~= nil then error("opts: expected app or handler, not both", 2) end
+    local copy = {}
+    for k, v in pairs(opts) do copy[k] = v end
+    copy.app, copy.handler = nil, opts.app.handler
+    opts = copy
+  end
+  return core.serve(opts)
+end
+
+-- --- one call, without a client of one's own
+
+local shared
+
+local function shared_client()
+  shared = shared or client.new()
+  return shared
+end
+
+---Makes one call with any method.
+---@param method string
+---@param url string
+---@param opts? neap.http.CallOptions
+---@param callback? fun(res: neap.http.Response?, err: neap.Error?)
+---@return neap.http.Response? res
+---@return neap.Error? err
+function M.request(method, url, opts, callback)
+  return shared_client():request(method, url, opts, callback)
+end
+
+---@param url string
+---@param opts? neap.http.CallOptions
+---@param callback? fun(res: neap.http.Response?, err: neap.Error?)
+---@return neap.http.Response? res
+---@return neap.Error? err
+function M.get(url, opts, callback) return shared_client():get(url, opts, callback) end
+
+---@param url string
+---@param opts? neap.http.CallOptions
+---@param callback? fun(res: neap.http.Response?, err: neap.Error?)
+---@return neap.http.Response? res
+---@return neap.Error? err
+function M.head(url, opts, callback) return shared_client():head(url, opts, callback) end
+
+---@param url string
+---@param opts? neap.http.CallOptions
+---@param callback? fun(res: neap.http.Response?, err: neap.Error?)
+---@return neap.http.Response? res
+---@return neap.Error? err
+function M.post(url, opts, callback) return shared_client():post(url, opts, callback) end
+
+---@param url string
+---@param opts? neap.http.CallOptions
+---@param callback? fun(res: neap.http.Response?, err: neap.Error?)
+---@return neap.http.Response? res
+---@return neap.Error? err
+function M.put(url, opts, callback) return shared_client():put(url, opts, callback) end
+
+---@param url string
+---@param opts? neap.http.CallOptions
+---@param callback? fun(res: neap.http.Response?, err: neap.Error?)
+---@return neap.http.Response? res
+---@return neap.Error? err
+function M.patch(url, opts, callback) return shared_client():patch(url, opts, callback) end
+
+---@param url string
+---@param opts? neap.http.CallOptions
+---@param callback? fun(res: neap.http.Response?, err: neap.Error?)
+---@return neap.http.Response? res
+---@return neap.Error? err
+function M.delete(url, opts, callback) return shared_client():delete(url, opts, callback) end
+
+---A table as a query: `{ q = "a b", tag = { "x", "y" } }` gives `q=a%20b&tag=x&tag=y`.
+---@param fields table<string, any>
+---@return string
+function M.encode_query(fields)
+  local ok, text = pcall(message.encode_fields, fields, "component")
+  if not ok then error(text, 2) end
+  return text
+end
+
+return M

@@ -1,0 +1,30 @@
+--- What a client's response can do beyond its fields.
+
+local core = require "neap.core.http"
+local json = require "neap.json"
+local task = require "neap.task"
+
+local methods = core.response_methods
+
+---@class neap.http.Response
+---@field status integer
+---@field reason string
+---@field headers table<string, any> by lower-case name; repeated ones joined by ", ", `set-cookie` an array
+---@field body? string unless the call was made with `stream = true`
+---@field attempts integer how many it took
+---@field endpoint? neap.Endpoint the instance that answered, of a client for a service
+
+---The body as JSON.
+---@return any value nil on failure only
+---@return neap.Error? err
+function methods:json()
+  if not self.body then
+    local pieces = {}
+    for piece in self:chunks() do pieces[#pieces + 1] = piece end
+    self.body = table.concat(pieces)
+  end
+  if self.body == "" then return nil, task.error("EINVAL", "JSON: the answer has no body") end
+  return json.decode(self.body)
+end
+
+return methods

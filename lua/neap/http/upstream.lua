@@ -1,0 +1,100 @@
+--- Where a client's calls go: one origin, or the instances of a service as a balancer picks them.
+
+local runtime = require "neap.core.runtime"
+local task = require "neap.task"
+
+local M = {}
+
+---@class neap.http.Place
+---@field host? string
+---@field port? integer
+---@field unix? string
+---@field authority string "host:port", as it stands in URLs
+
+local function authority(host, port)
+  if host:find(":", 1, true) then host = "[" .. host .. "]" end
+  return host .. ":" .. port
+end
+
+---The place that a parsed URL names.
+---@param url table from core.parse_url
+---@return neap.http.Place?
+---@return neap.Error?
+function M.place(url)
+  if url.scheme == "unix" then return { unix = url.unix, authority = "localhost" } end
+  if url.scheme ~= "http" then
+    return nil, task.error("ENOTSUP", ("%s: this version speaks no TLS"):format(url.scheme))
+  end
+  return { host = url.host, port = url.port, authority = authority(url.host, url.port) }
+end
+
+---One pick of a balancer, released once: by `done`, or, when its task is cancelled or its answer
+---forgotten, as neither a success nor a failure.
+---@class neap.http.Lease
+local Lease = {}
+Lease.__index = Lease
+
+function Lease:__close()
+  self:done(nil)
+end
+Lease.__gc = Lease.__close
+
+---@param ok boolean? nil: it says nothing about the endpoint
+function Lease:done(ok)
+  local picked = self.endpoint
+  if not picked then return end
+  self.endpoint = nil
+  local latency
+  if ok ~= nil then latency = (self.answered or runtime.monotonic()) - self.began end
+  self.balancer:release(picked, ok, latency)
+end
+
+---The latency ends here: the head of the answer has come.
+function Lease:head()
+  self.answered = runtime.monotonic()
+end
+
+-- The service's instances.
+local Service = {}
+Service.__index = Service
+
+---@return neap.http.Place? place
+---@return neap.http.Lease|neap.Error lease
+function Service:take(call, tried)
+  local endpoint, err = self.balancer:pick { key = call.hash_key, exclude = tried[1] and tried or nil }
+  if not endpoint then return nil, err end
+  local lease = setmetatable(
+    { balancer = self.balancer, endpoint = endpoint, picked = endpoint, began = runtime.monotonic() },
+    Lease
+  )
+  if endpoint.path then return { unix = endpoint.path, authority = self.name }, lease end
+  local host, port = endpoint.host, endpoint.port
+  return { host = host, port = port, authority = authority(host, port) }, lease
+end
+
+---@param service string
+---@param policy string|table|nil the name of a policy, or a balancer
+---@param level integer whose fault an unknown policy is
+function M.service(service, policy, level)
+  if type(policy) == "table" or type(policy) == "userdata" then
+    return setmetatable({ name = service, balancer = policy }, Service)
+  end
+  local balancer = require "neap.balancer"
+  local ok, b, err = pcall(balancer.new, policy or "p2c", { service = service })
+  if not ok then error((tostring(b):gsub("^[^:]+:%d+: ", "")), level + 1) end
+  if not b then error(tostring(err), level + 1) end
+  return setmetatable({ name = service, balancer = b }, Service)
+end
+
+-- One origin.
+local Origin = {}
+Origin.__index = Origin
+
+function Origin:take() return self.at end
+
+---@param place neap.http.Place
+function M.origin(place)
+  return setmetatable({ at = place }, Origin)
+end
+
+return M
