@@ -1,5 +1,5 @@
-/* Publishing and handing over: publish matches and puts the message on queues; `deliver`, deferred
- * once for whatever came meanwhile, calls each subscription that has something. */
+/* Publishing and handing over: publish matches and puts the message on queues; `hand_over`,
+ * deferred once for whatever came meanwhile, calls each subscription that has something. */
 #include "bus/bus.h"
 
 #include <string.h>
@@ -30,9 +30,8 @@ static void run_after_batch(struct np_bus *bus)
     }
 }
 
-static void deliver(struct np_defer *d)
+static void hand_over(struct np_bus *bus)
 {
-    struct np_bus *bus = np_container_of(d, struct np_bus, deliver);
     struct np_link now;
     struct np_link *l;
     np_link_init(&now);
@@ -47,6 +46,16 @@ static void deliver(struct np_defer *d)
     run_after_batch(bus);
     bus->delivering = false;
     if (!np_list_empty(&bus->ready)) np_loop_defer(bus->loop, &bus->deliver);
+}
+
+static void deliver(struct np_defer *d)
+{
+    hand_over(np_container_of(d, struct np_bus, deliver));
+}
+
+void np_bus_hand_over(struct np_bus *bus)
+{
+    if (!bus->delivering && !np_list_empty(&bus->ready)) hand_over(bus);
 }
 
 enum neap_err np_bus_new(struct np_loop *loop, const struct np_bus_options *opts,

@@ -79,6 +79,10 @@ struct np_bus_sub {
 /* Random letters and digits, NP_BUS_ID_LEN of them, and a NUL. */
 void np_bus_random_id(char *out);
 
+/* Hands over at once what is pending, rather than from the loop soon. Only from a loop's callback,
+ * never from a publisher's or a subscriber's; during a batch it does nothing. */
+void np_bus_hand_over(struct np_bus *bus);
+
 /* Puts a message on a subscription's queue; false when it is full (or out of memory). */
 bool np_bus_sub_push(struct np_bus_sub *s, struct np_bus_msg *m);
 /* Calls it, from the batch. */
