@@ -3,7 +3,6 @@
 --- `neap.http` is `require "neap.http"`, and so on.
 
 ---@class neap
----@field version string
 ---@field balancer neap.balancer
 ---@field bus neap.bus
 ---@field frame neap.frame

@@ -2,6 +2,7 @@
 
 local schema = require "neap.schema"
 
+---@class neap.http.cookie
 local M = {}
 
 ---The cookies of a request's Cookie header; of a name that comes twice, the first.

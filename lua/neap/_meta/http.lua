@@ -1,0 +1,159 @@
+---@meta neap.http
+
+---@class neap.http
+---@field cookie neap.http.cookie
+local http = {}
+
+---Makes an app: routes and middleware, for `neap.http.serve { app = … }`.
+---@param opts? neap.http.AppOptions
+---@return neap.http.App
+function http.app(opts) end
+
+---Makes a client. Without `base` and `service` its calls take whole URLs. Connections are kept and shared
+---by all clients of a worker.
+---@param opts? neap.http.ClientOptions
+---@return neap.http.Client
+function http.client(opts) end
+
+---@class neap.http.Url
+---@field scheme "http"|"https"|"unix"
+---@field host? string
+---@field port? integer the scheme's own if none is given
+---@field unix? string path of the socket
+---@field path string
+---@field query? string
+---@field fragment? string
+---@field userinfo? string
+---@field target string path and query, as they stand in a request
+
+---@param text string
+---@return neap.http.Url? url
+---@return neap.Error? err EINVAL
+function http.parse_url(text) end
+
+---What a reference means where `base` is the URL of the document (RFC 3986, 5).
+---@param base string
+---@param reference string
+---@return string? url
+---@return neap.Error? err
+function http.resolve_url(base, reference) end
+
+---Percent-encodes.
+---@param text string
+---@param part? "component"|"path"|"form" default "component"; "path" leaves slashes, "form" makes `+` of blanks
+---@return string
+function http.encode(text, part) end
+
+---@param text string
+---@param form? boolean `+` is a blank
+---@return string? text
+---@return neap.Error? err EINVAL
+function http.decode(text, form) end
+
+---@param text string
+---@return table<string, string|string[]>? fields of a name that is repeated, all values
+---@return neap.Error? err EINVAL
+function http.parse_query(text) end
+
+---A server. It goes on serving while nobody holds it, until it is closed.
+---@class neap.http.Server
+---@field address string "127.0.0.1:8080", "unix:/run/app.sock"
+---@field port integer
+---@field connections integer that are open
+---@field closed boolean
+local Server = {}
+
+---Stops accepting, answers what is in flight, and waits for the end.
+---@param opts? { grace?: number } seconds after which the rest is broken off; default 30
+---@return true? ok
+---@return neap.Error? err
+function Server:close(opts) end
+
+---A request, as a handler gets it. Fields are read from the wire when they are asked for. A handler may
+---set fields of its own.
+---@class neap.http.Request
+---@field method string
+---@field path string as it came: not decoded
+---@field target string path and query
+---@field query_string? string
+---@field query table<string, string|string[]> decoded; of a name that is repeated, all values
+---@field params table<string, string> what the route captured, decoded
+---@field headers table<string, string> by lower-case name; repeated ones joined by ", "
+---@field cookies table<string, string>
+---@field version string "1.1"
+---@field remote string the peer's address
+---@field unmatched? { reason: string, allow?: string, location?: string } set when no route was found
+local Request = {}
+
+---@param name string
+---@return string?
+function Request:header(name) end
+
+---Waits for the whole body. Asked again, gives the same.
+---@param max? integer bytes, if fewer than the server allows
+---@return string? body
+---@return neap.Error? err ELIMIT, ETIMEDOUT, ECONNRESET
+function Request:body(max) end
+
+---The body as JSON, whatever its content type says.
+---@param max? integer
+---@return any value nil on failure only
+---@return neap.Error? err as of `body`, or EINVAL with what is wrong where
+function Request:json(max) end
+
+---The body as a form (`a=1&b=2`).
+---@param max? integer
+---@return table<string, string|string[]>? fields
+---@return neap.Error? err
+function Request:form(max) end
+
+---@return string? piece the next of the body; nil at its end
+---@return neap.Error? err
+function Request:read() end
+
+---`for piece in req:chunks() do … end`
+---@return fun(): string?
+function Request:chunks() end
+
+---Answers at once; the handler then returns nothing.
+---@param status integer
+---@param body? string
+---@param headers? table<string, string|number|string[]>
+---@return true? ok
+---@return neap.Error? err
+function Request:respond(status, body, headers) end
+
+---Begins an answer that is written piece by piece.
+---@param status integer
+---@param headers? table<string, string|number|string[]>
+---@param length? integer bytes in all; without, the answer is chunked
+---@return true? ok
+---@return neap.Error? err
+function Request:start(status, headers, length) end
+
+---A piece of the answer. Waits while the client is slow.
+---@param piece string
+---@return true? ok
+---@return neap.Error? err ECONNRESET when the client has left
+function Request:write(piece) end
+
+---Ends an answer that was begun by `start`.
+function Request:finish() end
+
+---@class neap.http.Response
+local Response = {}
+
+---The next piece of the body of a call made with `stream = true`.
+---@param timeout? number seconds
+---@return string? piece nil at the end
+---@return neap.Error? err
+function Response:read(timeout) end
+
+---`for piece in res:chunks() do … end`
+---@return fun(): string?
+function Response:chunks() end
+
+---What has not come yet is not wanted. Idempotent.
+function Response:close() end
+
+return http
