@@ -13,7 +13,7 @@ local M = {}
 
 ---What a field of a schema may say. Its type is one of `any`, `boolean`, `number`, `integer`,
 ---`string`, `function`, `table`, `userdata`, `callable`, `seconds` (a number from 0, or `false` for
----none), `bytes` (an integer from 0), `array` and `map`, or a union of some (`"string|number"`).
+---none), `bytes` (an integer from 0), `array`, `map` and `nil`, or a union of some (`"string|number"`).
 ---@class neap.schema.Field
 ---@field [1] string type or union
 ---@field required? boolean the caller must give it
@@ -61,6 +61,7 @@ local types = {
   bytes = function(v)
     if type(v) ~= "number" or math.tointeger(v) == nil or v < 0 then return "bytes (an integer from 0)" end
   end,
+  ["nil"] = of_type "nil",
   array = of_type "table",
   map = of_type "table",
 }
