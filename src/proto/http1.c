@@ -245,8 +245,11 @@ static enum neap_err feed_head(struct np_http1_parser *p, const char *data, size
     size_t from = p->executed;
     p->executed = p->head_bytes;
     err = execute(p, p->base + from, p->head_bytes - from, &seen);
-    if (!err && p->state == NP_HTTP1_END && !p->end_due) err = skip_interim(p);
-    return err;
+    if (err) return err;
+    if (p->state == NP_HTTP1_END && !p->end_due) return skip_interim(p);
+    /* The empty line was there, but llhttp waits for more: for HTTP/2's preface, say. */
+    if (done && p->state == NP_HTTP1_HEAD) return np_http1_fail_from_llhttp(p, HPE_OK);
+    return NEAP_OK;
 }
 
 static enum neap_err feed_body(struct np_http1_parser *p, const char *data, size_t n, size_t *used)

@@ -171,6 +171,7 @@ static enum neap_err response_done(struct np_http1_parser *p)
     if (h->status < 100) return bad(p, "bad status");
     h->upgrade = p->ll.upgrade != 0 && h->status == 101;
     if (!h->reason.p) h->reason.p = "";
+    if (!np_http_is_value(h->reason.p, h->reason.n)) return bad(p, "bad reason phrase");
     bool none = p->request_method == HTTP_HEAD || h->status < 200 || h->status == 204 ||
                 h->status == 304 || (p->request_method == HTTP_CONNECT && h->status < 300);
     h->has_body = !none && (h->chunked || h->content_length > 0 ||

@@ -259,8 +259,10 @@ size_t np_url_normalize_path(char *path, size_t n)
 
 static enum neap_err append_origin(struct np_buf *b, const struct np_url *u)
 {
-    if (u->scheme == NP_URL_UNIX)
-        return np_buf_printf(b, "unix:%.*s:", (int)u->socket.n, u->socket.p);
+    if (u->scheme == NP_URL_UNIX) /* "unix:" and two slashes would be taken for the long form */
+        return np_buf_printf(b,
+                             "unix:%s%.*s:", u->socket.n > 1 && u->socket.p[1] == '/' ? "//" : "",
+                             (int)u->socket.n, u->socket.p);
     enum neap_err err = np_buf_append_str(b, u->scheme == NP_URL_HTTPS ? "https://" : "http://");
     return err ? err : np_url_authority(b, u);
 }
