@@ -23,6 +23,7 @@ struct np_app {
     bool help;
     int argc; /* what stands after the options */
     char **argv;
+    int log_pipe[2]; /* of an interactive session: what the log writes to, else 0 */
 };
 
 struct np_option {
@@ -67,7 +68,7 @@ int np_cmd_eval(struct np_app *app);
 int np_cmd_repl(struct np_app *app);
 int np_cmd_test(struct np_app *app);
 
-/* repl.c: reads lines until their end; then the host is to be closed. */
+/* repl.c: reads lines until their end and closes the host; the exit code. */
 int np_repl(struct np_app *app, neap_t *n);
 
 #endif

@@ -18,10 +18,7 @@ int np_cmd_run(struct np_app *app)
         neap_close(n);
         return code;
     }
-    if (!app->interactive) return np_app_finish(n);
-    code = np_repl(app, n);
-    neap_close(n);
-    return code;
+    return app->interactive ? np_repl(app, n) : np_app_finish(n);
 }
 
 /* Runs a line of Lua, of neap's own, to the end. */

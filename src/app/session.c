@@ -1,8 +1,10 @@
 /* A session: the host that a command works with, made as the options say, and how it ends. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "app/app.h"
 #include "base/alloc.h"
@@ -96,6 +98,16 @@ static enum neap_err run_start(struct np_app *app, const char *script, int first
     return err ? np_host_fail(n, err, NULL) : s.err;
 }
 
+/* At a prompt the log is shown by the REPL; see repl.c. */
+static void set_log_pipe(struct np_app *app, neap_options *o)
+{
+    if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO) || pipe(app->log_pipe) != 0) return;
+    fcntl(app->log_pipe[0], F_SETFD, FD_CLOEXEC);
+    fcntl(app->log_pipe[1], F_SETFD, FD_CLOEXEC);
+    o->log_fd = app->log_pipe[1];
+    if (o->log_format == NEAP_LOG_AUTO) o->log_format = NEAP_LOG_TEXT;
+}
+
 int np_app_open(struct np_app *app, const char *script, int first, neap_t **out)
 {
     neap_options o = NEAP_OPTIONS_INIT;
@@ -104,6 +116,7 @@ int np_app_open(struct np_app *app, const char *script, int first, neap_t **out)
     o.handle_signals = true;
     o.args = (const char *const *)(app->argv + first);
     o.nargs = (size_t)(app->argc - first);
+    if (app->interactive) set_log_pipe(app, &o);
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* a service's print is seen at once, in a pipe too */
     neap_t *n;

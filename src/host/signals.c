@@ -63,7 +63,7 @@ static int listen_for(struct np_signal_thread *t, uv_signal_t *h, int signum)
     return uv_signal_start(h, on_signal, signum);
 }
 
-static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *arg, bool terminate)
+static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *arg)
 {
     struct np_signal_thread *t = np_calloc(1, sizeof *t);
     if (!t) return NEAP_ENOMEM;
@@ -78,7 +78,7 @@ static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *
     if (rc == 0) rc = uv_signal_init(&t->loop, &t->interrupt);
     if (rc == 0) rc = uv_signal_init(&t->loop, &t->terminate);
     if (rc == 0) rc = listen_for(t, &t->interrupt, SIGINT);
-    if (rc == 0 && terminate) rc = listen_for(t, &t->terminate, SIGTERM);
+    if (rc == 0) rc = listen_for(t, &t->terminate, SIGTERM);
     if (rc == 0) rc = uv_thread_create(&t->thread, run_thread, t);
     if (rc == 0) {
         s->thread = t;
@@ -94,14 +94,14 @@ static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *
 enum neap_err np_signals_start(struct np_signals *s, neap_t *n)
 {
     signal(SIGPIPE, SIG_IGN);
-    return start(s, stop_host, n, true);
+    return start(s, stop_host, n);
 }
 
 enum neap_err np_signals_start_fn(struct np_signals *s, void (*fn)(int signum, void *arg),
                                   void *arg)
 {
     signal(SIGPIPE, SIG_IGN);
-    return start(s, fn, arg, false);
+    return start(s, fn, arg);
 }
 
 void np_signals_stop(struct np_signals *s)

@@ -19,7 +19,7 @@ NEAP_MUST_CHECK enum neap_err np_signals_start(struct np_signals *s, neap_t *n);
 /* Not started: does nothing. The signals do what they did before. */
 void np_signals_stop(struct np_signals *s);
 
-/* The same thread for another purpose: calls `fn` on it with each SIGINT (the REPL's). */
+/* The same for another purpose (the REPL's): each signal calls `fn`, on that thread. */
 NEAP_MUST_CHECK enum neap_err np_signals_start_fn(struct np_signals *s,
                                                   void (*fn)(int signum, void *arg), void *arg);
 

@@ -9,6 +9,7 @@
 #include "script/modules.h"
 #include "script/runtime.h"
 #include "script/state.h"
+#include "script/stdlib.h"
 
 void np_runtime_init(struct np_runtime *rt)
 {
@@ -105,6 +106,27 @@ static int runtime_open_handles(lua_State *L)
     return 1;
 }
 
+/* modules() → the names of the modules that are built in. */
+static int runtime_modules(lua_State *L)
+{
+    static const char *const c_modules[] = {
+#define NP_MODULE_NAME(name) "neap." #name,
+        NP_MODULES(NP_MODULE_NAME)
+#undef NP_MODULE_NAME
+            NULL};
+    lua_newtable(L);
+    lua_Integer n = 0;
+    for (const struct np_stdlib_module *m = np_stdlib_modules; m->name; m++) {
+        lua_pushstring(L, m->name);
+        lua_rawseti(L, -2, ++n);
+    }
+    for (const char *const *name = c_modules; *name; name++) {
+        lua_pushstring(L, *name);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
 /* monotonic() → seconds on a clock of its own, for measuring. */
 static int runtime_monotonic(lua_State *L)
 {
@@ -153,6 +175,7 @@ int np_open_runtime(lua_State *L)
     static const luaL_Reg functions[] = {{"stats", runtime_stats},
                                          {"tasks", runtime_tasks},
                                          {"open_handles", runtime_open_handles},
+                                         {"modules", runtime_modules},
                                          {"monotonic", runtime_monotonic},
                                          {"isatty", runtime_isatty},
                                          {"stop", runtime_stop},

@@ -17,6 +17,7 @@ struct np_run *np_run_new(struct np_script *s, enum np_run_kind kind, const char
     np_link_init(&r->link);
     r->script = s;
     r->kind = kind;
+    r->want_values = kind == NP_RUN_FUNCTION;
     np_arena_init(&r->arena, FIRST_CHUNK);
     r->name = np_arena_strndup(&r->arena, name, strlen(name));
     if (!r->name) goto fail;
@@ -105,6 +106,7 @@ static void look_up(lua_State *L, struct np_run *r)
 static void keep_module(lua_State *L, struct np_run *r)
 {
     if (r->kind == NP_RUN_FUNCTION || !lua_istable(L, 2)) return;
+    int top = lua_gettop(L);
     const char *base = strrchr(r->name, '/');
     base = base ? base + 1 : r->name + (r->name[0] == '@' || r->name[0] == '=');
     const char *dot = strrchr(base, '.');
@@ -120,7 +122,7 @@ static void keep_module(lua_State *L, struct np_run *r)
         lua_pushvalue(L, 2);
         lua_rawset(L, -4);
     }
-    lua_settop(L, 2);
+    lua_settop(L, top);
 }
 
 /* Stack: the light userdata, then what the function returned. */
@@ -129,11 +131,8 @@ static int run_k(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     struct np_run *r = (struct np_run *)ctx;
     int n = lua_gettop(L) - 1;
-    if (r->kind != NP_RUN_FUNCTION) {
-        keep_module(L, r);
-        return 0;
-    }
-    if (n == 0) return 0;
+    if (r->kind != NP_RUN_FUNCTION) keep_module(L, r);
+    if (n == 0 || !r->want_values) return 0;
     r->values = np_arena_alloc(&r->arena, (size_t)n * sizeof *r->values);
     if (!r->values) return luaL_error(L, "not enough memory");
     for (int i = 0; i < n; i++) {

@@ -31,6 +31,7 @@ struct np_run {
     struct np_script *script;
     struct np_task *task; /* NULL once it has ended */
     enum np_run_kind kind;
+    bool want_values; /* what it returns is kept; set for functions */
     bool entered;     /* compiled, or found; what follows is the script's own */
     char *name;       /* file, chunk name, or path of the function */
     const char *code; /* of a text */
