@@ -87,8 +87,8 @@ NEAP_MUST_CHECK enum neap_err np_http_server_listen(struct np_http_server *s, co
 NEAP_MUST_CHECK enum neap_err np_http_server_listen_unix(struct np_http_server *s, const char *path,
                                                          const struct np_listen_options *lo,
                                                          struct neap_errinfo *info);
-/* Serves a stream that was got elsewhere (an in-memory pipe in tests, a TLS filter). Takes it over.
- */
+/* Serves a stream that was got elsewhere (an in-memory pipe in tests, a TLS filter). Takes it over;
+ * on failure it stays the caller's. NEAP_ELIMIT above max_connections, NEAP_ECLOSED. */
 NEAP_MUST_CHECK enum neap_err np_http_server_adopt(struct np_http_server *s,
                                                    struct np_stream *stream);
 /* The first listener's: "127.0.0.1:8080" / "unix:/path"; port 0 for unix. */

@@ -1,0 +1,28 @@
+/* Answers that the server gives by itself: to what it could not parse, or will not serve. One
+ * thread, the loop's. */
+#include <string.h>
+
+#include "http/server_impl.h"
+
+static enum neap_err write_refusal(struct np_http_conn *c, int status, const char *why)
+{
+    struct np_buf *b = &c->out;
+    const char *reason = np_http_reason(status);
+    size_t n = strlen(reason) + (why && *why ? strlen(why) + 2 : 0) + 5;
+    enum neap_err err = np_http_write_prefix(c->x.server, b, status);
+    if (!err)
+        err = np_buf_printf(b,
+                            "Content-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\n"
+                            "Connection: close\r\n\r\n%d %s%s%s\n",
+                            n, status, reason, why && *why ? ": " : "", why ? why : "");
+    return err;
+}
+
+void np_http_conn_refuse(struct np_http_conn *c, int status, const char *why)
+{
+    if (c->state == NP_CONN_CLOSING) return;
+    np_http_conn_lend_out(c);
+    size_t before = np_buf_len(&c->out);
+    if (write_refusal(c, status, why)) c->out.tail = c->out.head + before;
+    np_http_conn_finish(c);
+}

@@ -1,0 +1,260 @@
+/* The server's life: listeners, accepting, draining, the end. One thread, the loop's. */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "http/server_impl.h"
+
+enum {
+    MAX_REFUSED = 128, /* connections over the limit that are told so at the same time */
+    IDLE_TURNS = 2,    /* of the loop, for idle connections to show what has arrived already */
+};
+
+void np_http_server_options_init(struct np_http_server_options *o)
+{
+    *o = (struct np_http_server_options){
+        .limits = NP_HTTP_LIMITS_INIT,
+        .header_timeout = 10 * NP_NS_PER_SEC,
+        .body_timeout = 30 * NP_NS_PER_SEC,
+        .keep_alive_timeout = 75 * NP_NS_PER_SEC,
+        .write_timeout = 30 * NP_NS_PER_SEC,
+        .max_connections = 10000,
+        .abort_on_end = true,
+    };
+}
+
+/* --- the end */
+
+static void free_server(struct np_http_server *s)
+{
+    struct np_link *l;
+    while ((l = np_list_pop_front(&s->spare_conns)))
+        np_http_conn_free(np_container_of(l, struct np_http_conn, link));
+    np_timer_stop(&s->grace);
+    np_defer_cancel(&s->later);
+    np_buf_fini(&s->spare_out);
+    np_free(s->listeners);
+    np_free(s->server_name);
+    np_free(s);
+}
+
+static void check_closed(struct np_http_server *s)
+{
+    if (!s->closing || s->nconns || s->listeners_left || s->turns) return;
+    struct np_loop *loop = s->loop;
+    if (s->handler->on_close) s->handler->on_close(s, s->arg);
+    free_server(s);
+    np_loop_release(loop);
+}
+
+void np_http_server_conn_gone(struct np_http_server *s)
+{
+    check_closed(s);
+}
+
+static void on_listener_closed(struct np_listener *l)
+{
+    struct np_http_server *s = np_listener_arg(l);
+    s->listeners_left--;
+    check_closed(s);
+}
+
+static void end_all(struct np_http_server *s)
+{
+    struct np_link *pos, *tmp;
+    np_list_each_safe (pos, tmp, &s->conns) {
+        struct np_http_conn *c = np_container_of(pos, struct np_http_conn, link);
+        np_http_conn_abort(c, NEAP_ECLOSED);
+        np_stream_close(c->stream); /* those that linger, too */
+    }
+}
+
+static void end_idle(struct np_http_server *s)
+{
+    struct np_link *pos, *tmp;
+    np_list_each_safe (pos, tmp, &s->conns) {
+        struct np_http_conn *c = np_container_of(pos, struct np_http_conn, link);
+        if (c->state == NP_CONN_IDLE && np_buf_len(&c->in) == 0) np_http_conn_finish(c);
+    }
+}
+
+static void on_later(struct np_defer *d)
+{
+    struct np_http_server *s = np_container_of(d, struct np_http_server, later);
+    if (s->aborting) s->turns = 1;
+    if (--s->turns > 0) {
+        np_loop_defer(s->loop, d);
+        return;
+    }
+    if (s->aborting)
+        end_all(s);
+    else
+        end_idle(s);
+    check_closed(s);
+}
+
+static void on_grace(struct np_timer *t)
+{
+    struct np_http_server *s = np_container_of(t, struct np_http_server, grace);
+    s->aborting = true;
+    end_all(s);
+}
+
+void np_http_server_close(struct np_http_server *s, int64_t grace)
+{
+    bool at_once = grace <= 0;
+    if (s->closing && (s->aborting || !at_once)) return;
+    if (!s->closing) {
+        for (size_t i = 0; i < s->nlisteners; i++)
+            np_listener_close(s->listeners[i]);
+        s->nlisteners = 0;
+    }
+    s->closing = true;
+    if (!at_once && np_timer_start(&s->grace, grace)) at_once = true;
+    s->aborting = at_once;
+    s->turns = IDLE_TURNS;
+    np_loop_defer(s->loop, &s->later);
+}
+
+/* --- accepting */
+
+static void nobody_closed(struct np_stream *stream)
+{
+}
+
+/* Over the limit: a short word, or nothing when there are too many of those already. */
+static bool over_limit(const struct np_http_server *s)
+{
+    return s->opts.max_connections && s->nserving >= s->opts.max_connections;
+}
+
+static void turn_away(struct np_stream *stream)
+{
+    static const struct np_stream_handler nobody = {.on_close = nobody_closed};
+    np_stream_set_handler(stream, &nobody, NULL);
+    np_stream_close(stream);
+}
+
+static void on_accept(struct np_listener *l, struct np_stream *stream)
+{
+    struct np_http_server *s = np_listener_arg(l);
+    struct np_http_conn *c;
+    bool full = over_limit(s);
+    if (s->closing || (full && s->nconns - s->nserving >= MAX_REFUSED) ||
+        np_http_conn_open(s, stream, &c)) {
+        turn_away(stream);
+    } else if (full) {
+        np_http_conn_refuse(c, 503, "too many connections");
+    } else {
+        c->counted = true;
+        s->nserving++;
+    }
+}
+
+enum neap_err np_http_server_adopt(struct np_http_server *s, struct np_stream *stream)
+{
+    struct np_http_conn *c;
+    if (s->closing) return NEAP_ECLOSED;
+    if (over_limit(s)) return NEAP_ELIMIT;
+    enum neap_err err = np_http_conn_open(s, stream, &c);
+    if (err) return err;
+    c->counted = true;
+    s->nserving++;
+    return NEAP_OK;
+}
+
+static const struct np_listener_handler on_listener = {.on_accept = on_accept,
+                                                       .on_close = on_listener_closed};
+
+static enum neap_err make_room(struct np_http_server *s, struct neap_errinfo *info)
+{
+    if (s->closing) return np_err_plain(info, NEAP_ECLOSED);
+    struct np_listener **more =
+        np_realloc(s->listeners, (s->nlisteners + 1) * sizeof *s->listeners);
+    if (!more) return np_err_plain(info, NEAP_ENOMEM);
+    s->listeners = more;
+    return NEAP_OK;
+}
+
+static void add_listener(struct np_http_server *s, struct np_listener *l)
+{
+    s->listeners[s->nlisteners++] = l;
+    s->listeners_left++;
+}
+
+enum neap_err np_http_server_listen(struct np_http_server *s, const char *host, int port,
+                                    const struct np_listen_options *lo, struct neap_errinfo *info)
+{
+    struct np_listener *l;
+    enum neap_err err = make_room(s, info);
+    if (!err) err = np_tcp_listen(s->loop, host, port, lo, &on_listener, s, &l, info);
+    if (!err) add_listener(s, l);
+    return err;
+}
+
+enum neap_err np_http_server_listen_unix(struct np_http_server *s, const char *path,
+                                         const struct np_listen_options *lo,
+                                         struct neap_errinfo *info)
+{
+    struct np_listener *l;
+    enum neap_err err = make_room(s, info);
+    if (!err) err = np_unix_listen(s->loop, path, lo, &on_listener, s, &l, info);
+    if (!err) add_listener(s, l);
+    return err;
+}
+
+/* --- the beginning */
+
+enum neap_err np_http_server_new(struct np_loop *loop, const struct np_http_server_options *opts,
+                                 const struct np_http_server_handler *h, void *arg,
+                                 struct np_http_server **out)
+{
+    struct np_http_server *s = np_calloc(1, sizeof *s);
+    if (!s) return NEAP_ENOMEM;
+    if (opts)
+        s->opts = *opts;
+    else
+        np_http_server_options_init(&s->opts);
+    if (s->opts.server_name) {
+        size_t n = strlen(s->opts.server_name);
+        bool good = np_http_is_value(s->opts.server_name, n);
+        s->server_name = good ? np_strndup(s->opts.server_name, n) : NULL;
+        if (!s->server_name) {
+            np_free(s);
+            return good ? NEAP_ENOMEM : NEAP_EINVAL;
+        }
+    }
+    s->opts.server_name = s->server_name;
+    s->loop = loop;
+    s->handler = h;
+    s->arg = arg;
+    np_link_init(&s->conns);
+    np_link_init(&s->spare_conns);
+    np_timer_init(&s->grace, loop, on_grace);
+    np_defer_init(&s->later, on_later);
+    np_loop_retain(loop);
+    *out = s;
+    return NEAP_OK;
+}
+
+void np_http_server_address(const struct np_http_server *s, char *out, size_t size)
+{
+    if (s->nlisteners)
+        np_listener_address(s->listeners[0], out, size);
+    else if (size)
+        *out = 0;
+}
+
+int np_http_server_port(const struct np_http_server *s)
+{
+    return s->nlisteners ? np_listener_port(s->listeners[0]) : 0;
+}
+
+size_t np_http_server_connections(const struct np_http_server *s)
+{
+    return s->nserving;
+}
+
+void *np_http_server_arg(const struct np_http_server *s)
+{
+    return s->arg;
+}

@@ -1,0 +1,138 @@
+/* What the files of the HTTP server share: the server, its connections, and who calls whom.
+ *
+ *   server.c    listeners, life, draining
+ *   conn.c      bytes in: parsing, the state of a connection, its timeouts, its end
+ *   exchange.c  bytes out: answers
+ *   refuse.c    answers that the server gives by itself
+ *
+ * Private to the layer. One thread, the loop's.
+ */
+#ifndef NP_HTTP_SERVER_IMPL_H
+#define NP_HTTP_SERVER_IMPL_H
+
+#include "base/arena.h"
+#include "http/server.h"
+#include "net/dial.h"
+
+#define NP_HTTP_LINGER (2 * NP_NS_PER_SEC) /* for a peer to take its answer and leave */
+#define NP_HTTP_MAX_DISCARD ((size_t)64 * 1024)
+#define NP_HTTP_FLUSH_AT ((size_t)16 * 1024) /* bytes of answers that are not gathered further */
+enum { NP_HTTP_PREFIXES = 8, NP_HTTP_PREFIX_MAX = 256 };
+
+/* "HTTP/1.1 200 OK\r\nDate: …\r\nServer: …\r\n", made once a second for each status in use. */
+struct np_http_prefix {
+    int status;
+    int64_t second;
+    size_t len;
+    char text[NP_HTTP_PREFIX_MAX];
+};
+
+struct np_http_server {
+    struct np_loop *loop;
+    struct np_http_server_options opts;
+    char *server_name; /* owned copy, or NULL */
+    const struct np_http_server_handler *handler;
+    void *arg;
+    struct np_listener **listeners; /* open or closing */
+    size_t nlisteners;
+    size_t listeners_left; /* whose on_close has not come */
+    struct np_link conns;  /* all of them, those that are closing included */
+    size_t nconns;
+    size_t nserving; /* … but those that were refused for there being too many */
+    struct np_link spare_conns;
+    size_t nspare;
+    struct np_buf spare_out; /* lent to the connection that is being read from */
+    struct np_http_date date;
+    int64_t wall_second;
+    int64_t wall_checked; /* the loop's now when wall_second was read */
+    struct np_http_prefix prefixes[NP_HTTP_PREFIXES];
+    bool closing;
+    bool aborting; /* … at once */
+    struct np_timer grace;
+    struct np_defer later; /* closes what is idle, or all, or the server */
+    unsigned turns;        /* of the loop until `later` does so */
+};
+
+enum np_http_conn_state {
+    NP_CONN_IDLE,     /* between requests: not a byte of the next */
+    NP_CONN_HEAD,     /* a part of a head is there */
+    NP_CONN_EXCHANGE, /* a request is with its handler; its body may still come */
+    NP_CONN_DISCARD,  /* answered; the rest of its body is thrown away */
+    NP_CONN_CLOSING,  /* the stream's on_close follows */
+};
+
+enum np_http_framing {
+    NP_FRAMING_NONE, /* no body follows the head */
+    NP_FRAMING_LENGTH,
+    NP_FRAMING_CHUNKED,
+    NP_FRAMING_CLOSE, /* until the end of the connection */
+};
+
+enum np_http_timed { NP_TIMED_NOTHING, NP_TIMED_IDLE, NP_TIMED_HEAD, NP_TIMED_BODY };
+
+struct np_http_conn {
+    struct np_http_exchange x; /* first: an exchange is its connection */
+    struct np_link link;
+    struct np_stream *stream;
+    struct np_http1_parser parser;
+    struct np_arena arena;
+    struct np_buf in;  /* read and not parsed yet, bounded */
+    struct np_buf out; /* written and not handed to the stream yet */
+    struct np_timer timer;
+    struct np_defer later; /* runs np_http_conn_pump */
+    enum np_http_conn_state state;
+    enum np_http_timed timed;
+    enum neap_err doomed; /* to be broken off from the loop, for this reason */
+    uint64_t requests;
+    uint64_t timed_head; /* `requests` when the timer was set */
+    size_t discarded;
+    int refuse;       /* a status to refuse the request with, once the parser is out of the way */
+    bool corked;      /* what is written leaves when the present callback is over */
+    bool body_wanted; /* np_http_body_start */
+    bool body_told;   /* on_body_end was called */
+    bool want_continue;
+    bool peer_ended;
+    bool close_after; /* the answer */
+    bool counted;     /* in nserving */
+    enum np_http_framing framing;
+    uint64_t left; /* of a streamed answer with a length */
+};
+
+static inline struct np_http_conn *np_http_conn_of(struct np_http_exchange *x)
+{
+    return (struct np_http_conn *)x;
+}
+
+/* conn.c */
+/* Takes the stream over; the caller keeps it on failure. */
+NEAP_MUST_CHECK enum neap_err np_http_conn_open(struct np_http_server *s, struct np_stream *stream,
+                                                struct np_http_conn **out);
+void np_http_conn_free(struct np_http_conn *c);
+/* Parses on and answers, from the loop, soon. */
+void np_http_conn_pump_later(struct np_http_conn *c);
+/* The answer is complete (x->finished is set): goes on to the next request. Inside a callback of
+ * the connection's that happens by itself. */
+void np_http_conn_answered(struct np_http_conn *c);
+/* Gives `out` the server's spare block, if it has none of its own. */
+void np_http_conn_lend_out(struct np_http_conn *c);
+/* Hands what was written to the stream. */
+void np_http_conn_flush(struct np_http_conn *c);
+/* Flushes, lets the peer take it, closes. */
+void np_http_conn_finish(struct np_http_conn *c);
+/* Breaks it off; the handler hears on_abort if it was not done. */
+void np_http_conn_abort(struct np_http_conn *c, enum neap_err why);
+/* Breaks it off without a word. */
+void np_http_conn_drop(struct np_http_conn *c);
+
+/* refuse.c */
+/* Answers `status` with a line of words and closes. */
+void np_http_conn_refuse(struct np_http_conn *c, int status, const char *why);
+
+/* exchange.c */
+NEAP_MUST_CHECK enum neap_err np_http_write_prefix(struct np_http_server *s, struct np_buf *b,
+                                                   int status);
+
+/* server.c */
+void np_http_server_conn_gone(struct np_http_server *s);
+
+#endif
