@@ -206,17 +206,17 @@ static int balancer_update(lua_State *L)
 
 /* --- picking */
 
-/* ctx.key: a string or an integer, which is the same as its text. */
+/* ctx.key: a string, or a number, which is the same as its text. */
 static void read_key(lua_State *L, struct np_pick_ctx *ctx)
 {
     size_t n = 0;
     int type = lua_getfield(L, 2, "key");
-    if (type == LUA_TSTRING || (type == LUA_TNUMBER && lua_isinteger(L, -1))) {
+    if (type == LUA_TSTRING || type == LUA_TNUMBER) {
         const char *key = lua_tolstring(L, -1, &n);
         ctx->has_hash = true;
         ctx->hash = np_pick_hash(key, n);
     } else if (type != LUA_TNIL) {
-        np_misuse(L, "ctx.key: expected string or integer, got %s", luaL_typename(L, -1));
+        np_misuse(L, "ctx.key: expected string or number, got %s", luaL_typename(L, -1));
     }
     lua_pop(L, 1);
 }
