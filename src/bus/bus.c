@@ -187,7 +187,7 @@ void np_bus_after_batch(struct np_bus *bus, struct np_defer *d)
 static void flushed(struct np_defer *d)
 {
     struct np_bus_flush *f = np_container_of(d, struct np_bus_flush, defer);
-    f->fn(f, NEAP_OK);
+    f->fn(f, f->err);
 }
 
 void np_bus_flush_init(struct np_bus_flush *f,
@@ -196,12 +196,14 @@ void np_bus_flush_init(struct np_bus_flush *f,
     np_link_init(&f->link);
     np_defer_init(&f->defer, flushed);
     f->ping = 0;
+    f->err = NEAP_OK;
     f->fn = fn;
 }
 
 enum neap_err np_bus_flush_start(struct np_bus *bus, struct np_bus_flush *f)
 {
     if (bus->remote) return bus->remote->ops->flush(bus->remote, f);
+    f->err = NEAP_OK;
     np_loop_defer(bus->loop, &f->defer);
     return NEAP_OK;
 }
@@ -246,6 +248,7 @@ enum neap_err np_bus_set_path(struct np_bus *bus, struct np_bytes upstream)
     np_buf_fini(&bus->path);
     bus->path = path;
     if (same) return NEAP_OK;
+    bus->path_version++;
     np_list_each_safe (l, next, &bus->path_watches) {
         struct path_watch *w = np_container_of(l, struct path_watch, link);
         w->fn(w);

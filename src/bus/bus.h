@@ -67,7 +67,8 @@ NEAP_MUST_CHECK enum neap_err np_bus_publish(struct np_bus *bus, const struct np
 struct np_bus_flush {
     struct np_link link;
     struct np_defer defer;
-    uint64_t ping; /* which PONG ends it */
+    uint64_t ping;     /* which PONG ends it */
+    enum neap_err err; /* what it ends with when it is deferred */
     void (*fn)(struct np_bus_flush *f, enum neap_err err);
 };
 void np_bus_flush_init(struct np_bus_flush *f,

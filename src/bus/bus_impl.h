@@ -41,6 +41,7 @@ struct np_bus {
     struct inboxes *inboxes; /* made by the first request */
     struct np_link path_watches;
     struct np_buf path; /* ids of this bus and of those it is bridged to, nearest first, by ',' */
+    unsigned path_version; /* how often it has changed */
     char id[NP_BUS_ID_LEN + 1];
     struct np_bus_stats stats;
 };

@@ -189,6 +189,7 @@ void np_bus_session_send_info(struct session *c)
         .headers = true,
         .neap_path = {np_buf_data(&s->bus->path), np_buf_len(&s->bus->path)},
     };
+    c->path_version = s->bus->path_version;
     check(c, np_nats_write_info(&c->out, &info));
     if (c->state == SESSION_OPEN) flush(c);
 }
@@ -210,7 +211,11 @@ static void do_connect(struct session *c, const struct np_nats_msg *m)
     np_logf(log_of(c), NP_LOG_DEBUG, "bus: client %llu is \"%.*s\" (%.*s %.*s)",
             (unsigned long long)c->id, (int)hello.name.n, hello.name.p, (int)hello.lang.n,
             hello.lang.p, (int)hello.version.n, hello.version.p);
-    if (c->no_responders && !c->headers) fail(c, "no responders requires headers support");
+    if (c->no_responders && !c->headers) {
+        fail(c, "no responders requires headers support");
+    } else if (c->async_info && c->path_version != c->server->bus->path_version) {
+        np_bus_session_send_info(c);
+    }
 }
 
 /* Tells the requester that nobody took its request, on its own subscription for the answer. */

@@ -22,7 +22,8 @@ struct session {
     bool echo;
     bool headers;
     bool no_responders;
-    bool async_info; /* understands INFO at any time */
+    bool async_info;       /* understands INFO at any time */
+    unsigned path_version; /* of the bus, as it was told */
     struct np_nats_parser parser;
     struct np_map subs;    /* by sid: struct session_sub */
     struct np_buf out;     /* gathered, not given to the stream yet */
