@@ -58,19 +58,6 @@ static wchar_t clear_line(struct np_editor *e)
     return L'\n';
 }
 
-static int get_char(EditLine *el, wchar_t *out)
-{
-    struct np_editor *e;
-    el_get(el, EL_CLIENTDATA, &e);
-    if (!np_repl_wait_input(e->repl)) {
-        if (np_repl_ending(e->repl)) return 0;
-        *out = clear_line(e);
-        el_set(el, EL_REFRESH);
-        return 1;
-    }
-    return read_char(e, out);
-}
-
 static char *prompt_of(EditLine *el)
 {
     struct np_editor *e;
@@ -131,36 +118,59 @@ static void list_candidates(struct np_editor *e, const struct candidates *c)
     fflush(e->out);
 }
 
-static unsigned char insert_common(struct np_editor *e, const struct candidates *c)
+/* Inserts what all candidates have in common; false when that is there already. */
+static bool insert_common(struct np_editor *e, const struct candidates *c)
 {
     size_t n = common_length(c);
-    if (n <= c->typed) return CC_ERROR;
+    if (n <= c->typed) return false;
     char *more = np_strndup(c->names[0] + c->typed, n - c->typed);
-    if (!more) return CC_ERROR;
-    int rc = el_insertstr(e->el, more);
+    if (!more) return false;
+    bool ok = el_insertstr(e->el, more) == 0;
     np_free(more);
-    return rc == 0 ? CC_REFRESH : CC_ERROR;
+    return ok;
 }
 
-static unsigned char complete(EditLine *el, int ch)
+static bool is_blank(const char *p, size_t n)
 {
-    struct np_editor *e;
-    (void)ch;
-    el_get(el, EL_CLIENTDATA, &e);
-    const LineInfo *line = el_line(el);
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] != ' ' && p[i] != '\t') return false;
+    }
+    return true;
+}
+
+/* Tab. Not one of libedit's own functions: it would leak their names. */
+static void complete(struct np_editor *e)
+{
+    const LineInfo *line = el_line(e->el);
+    size_t n = (size_t)(line->cursor - line->buffer);
     struct candidates c = {0};
-    np_repl_call(e->repl, "complete", line->buffer, (size_t)(line->cursor - line->buffer),
-                 take_candidate, &c);
-    unsigned char result = CC_ERROR;
-    if (c.count > 0) result = insert_common(e, &c);
-    if (c.count > 1 && result == CC_ERROR) {
+    if (is_blank(line->buffer, n)) {
+        el_insertstr(e->el, "  ");
+    } else if (np_repl_call(e->repl, "complete", line->buffer, n, take_candidate, &c) &&
+               c.count > 0 && !insert_common(e, &c) && c.count > 1) {
         list_candidates(e, &c);
-        result = CC_REDISPLAY;
     }
     for (size_t i = 0; i < c.count; i++) {
         np_free(c.names[i]);
     }
-    return result;
+    el_set(e->el, EL_REFRESH);
+}
+
+static int get_char(EditLine *el, wchar_t *out)
+{
+    struct np_editor *e;
+    el_get(el, EL_CLIENTDATA, &e);
+    for (;;) {
+        if (!np_repl_wait_input(e->repl)) {
+            if (np_repl_ending(e->repl)) return 0;
+            *out = clear_line(e);
+            el_set(el, EL_REFRESH);
+            return 1;
+        }
+        int n = read_char(e, out);
+        if (n <= 0 || *out != L'\t') return n;
+        complete(e);
+    }
 }
 
 /* --- the history's file */
@@ -264,8 +274,6 @@ enum neap_err np_editor_open(struct np_repl *r, struct np_editor **out)
     el_set(e->el, EL_PROMPT, prompt_of);
     el_set(e->el, EL_EDITOR, "emacs");
     el_set(e->el, EL_GETCFN, get_char);
-    el_set(e->el, EL_ADDFN, "neap-complete", "complete a name", complete);
-    el_set(e->el, EL_BIND, "^I", "neap-complete", NULL);
     el_set(e->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     open_history(e);
     watch_signal(e, &e->resized, on_resized, SIGWINCH);

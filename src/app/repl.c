@@ -6,12 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <lauxlib.h>
-
 #include "base/alloc.h"
+#include "script/luax.h"
 
 #define READ_SIZE 4096
-#define STDOUT_SIZE (64 * 1024)
 
 bool np_repl_ending(const struct np_repl *r)
 {
@@ -25,7 +23,8 @@ static void stop_line(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
     lua_sethook(L, NULL, 0, 0);
-    luaL_error(L, "interrupted");
+    np_push_error(L, NEAP_ECANCELED, "interrupted");
+    lua_error(L);
 }
 
 /* On the signal thread. */
@@ -233,11 +232,11 @@ static void loop_terminal(struct np_repl *r)
         size_t len;
         bool cleared;
         fflush(stdout);
-        setvbuf(stdout, NULL, _IOFBF, STDOUT_SIZE);
+        setvbuf(stdout, r->out_buf, _IOFBF, NP_REPL_OUT_SIZE);
         r->editing = true;
         const char *line = np_editor_read(r->editor, &len, &cleared);
         r->editing = false;
-        setvbuf(stdout, NULL, _IOLBF, STDOUT_SIZE);
+        setvbuf(stdout, r->out_buf, _IOLBF, NP_REPL_OUT_SIZE);
         if (cleared) {
             np_repl_call(r, "clear", "", 0, take_prompt, r);
             continue;
@@ -246,6 +245,8 @@ static void loop_terminal(struct np_repl *r)
         run_line(r, line, len);
     }
     fputc('\n', stdout);
+    fflush(stdout);
+    setvbuf(stdout, NULL, _IONBF, 0); /* the buffer goes with the REPL */
 }
 
 /* --- its life */

@@ -18,6 +18,8 @@
 #include "host/signals.h"
 #include "script/run.h"
 
+#define NP_REPL_OUT_SIZE ((size_t)64 * 1024)
+
 struct np_editor;
 
 struct np_repl {
@@ -39,6 +41,7 @@ struct np_repl {
     struct np_buf log; /* lines of the log that are to be shown */
     uv_pipe_t log_pipe;
     bool has_log_pipe;
+    char out_buf[NP_REPL_OUT_SIZE]; /* stdout's, on a terminal */
 };
 
 /* Runs the loop until standard input can be read; false: interrupted, or to end. */

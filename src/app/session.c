@@ -11,12 +11,15 @@
 #include "host/host.h"
 #include "script/run.h"
 
-/* Run first in each session: the global `arg` as the standalone lua has it, and an os.exit that
- * does not lose log lines. Arguments: program, command, script or nil, then the script's own. */
+/* Run first in each session: the global `arg` as the standalone lua has it, an os.exit that does
+ * not lose log lines, and at a prompt a print that lets the REPL choose the moment. Arguments:
+ * whether interactive, program, command, script or nil, then the script's own. */
 static const char start[] =
-    "local program, command, script = ...\n"
-    "arg = { [-2] = program, [-1] = command, [0] = script, select(4, ...) }\n"
-    "os.exit = require 'neap.core.runtime'.exit\n";
+    "local interactive, program, command, script = ...\n"
+    "arg = { [-2] = program, [-1] = command, [0] = script, select(5, ...) }\n"
+    "os.exit = require 'neap.core.runtime'.exit\n"
+    "if interactive then print = require 'neap.repl.print' end\n";
+#define START_ARGS 4
 
 bool np_app_parse_seconds(const char *text, double *out)
 {
@@ -66,14 +69,15 @@ static void on_start_end(struct np_run *r, const struct np_run_end *end)
 static enum neap_err set_start_args(struct np_app *app, const char *script, int first,
                                     struct np_run *r)
 {
-    size_t count = 3 + (size_t)(app->argc - first);
+    size_t count = START_ARGS + (size_t)(app->argc - first);
     neap_value *args = np_calloc(count, sizeof *args);
     if (!args) return NEAP_ENOMEM;
-    args[0] = neap_string(app->program);
-    args[1] = neap_string(app->command);
-    args[2] = neap_string(script);
-    for (size_t i = 3; i < count; i++) {
-        args[i] = neap_string(app->argv[first + (int)i - 3]);
+    args[0] = neap_boolean(app->interactive);
+    args[1] = neap_string(app->program);
+    args[2] = neap_string(app->command);
+    args[3] = neap_string(script);
+    for (size_t i = START_ARGS; i < count; i++) {
+        args[i] = neap_string(app->argv[first + (int)i - START_ARGS]);
     }
     enum neap_err err = np_run_set_args(r, args, count);
     np_free(args);
