@@ -20,7 +20,7 @@ local M = {}
 ---@class neap.http.ClientOptions
 ---@field base? string URL that paths are added to: "http://host:port/prefix", "unix:/run/app.sock"
 ---@field service? string name of a service in the registry, instead of `base`
----@field balancer? string|neap.Balancer how its instances are picked; default "p2c"
+---@field balancer? string|neap.balancer.Policy|function|neap.Balancer how they are picked; default "p2c"
 ---@field timeout? number|false seconds for a call in all, retries and redirects included; default 30
 ---@field first_byte_timeout? number seconds from sending to the first byte of the answer
 ---@field idle_timeout? number seconds without progress of the answer
@@ -49,7 +49,7 @@ local M = {}
 local client_schema = schema.new {
   base = "string",
   service = { "string", min = 1 },
-  balancer = "string|table|userdata",
+  balancer = "string|table|function|userdata",
   timeout = { "seconds", default = 30 },
   first_byte_timeout = "seconds",
   idle_timeout = "seconds",

@@ -73,10 +73,10 @@ function Service:take(call, tried)
 end
 
 ---@param service string
----@param policy string|table|nil the name of a policy, or a balancer
+---@param policy? string|neap.balancer.Policy|function|neap.Balancer a policy, or a balancer that stands
 ---@param level integer whose fault an unknown policy is
 function M.service(service, policy, level)
-  if type(policy) == "table" or type(policy) == "userdata" then
+  if type(policy) == "userdata" or (type(policy) == "table" and getmetatable(policy) ~= nil) then
     return setmetatable({ name = service, balancer = policy }, Service)
   end
   local balancer = require "neap.balancer"
