@@ -191,6 +191,15 @@ static int balancer_close(lua_State *L)
     return 0;
 }
 
+/* The array holds views, and a view its endpoint: neither shall outlive their place in the set. */
+static void forget_list(lua_State *L, struct balancer *b)
+{
+    np_snapshot_unref(b->listed);
+    b->listed = NULL;
+    lua_pushnil(L);
+    lua_setiuservalue(L, 1, UV_LIST);
+}
+
 /* b:update(endpoints) → true | nil, err: another list; who is in both keeps its statistics. */
 static int balancer_update(lua_State *L)
 {
@@ -200,6 +209,7 @@ static int balancer_update(lua_State *L)
     if (b->lb == NULL) return np_misuse(L, "update: this balancer follows a service");
     enum neap_err err = take_list(L, b, 2);
     if (err != NEAP_OK) return np_fail(L, err, NULL);
+    forget_list(L, b);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -308,11 +318,8 @@ static int balancer_endpoints(lua_State *L)
     struct balancer *b = check_open(L);
     const struct np_snapshot *set = b->up ? np_upstream_endpoints(b->up) : b->lb->set;
     if (set != b->listed) {
-        struct np_snapshot *held = np_snapshot_ref((struct np_snapshot *)set);
-        np_snapshot_unref(b->listed);
-        b->listed = held;
-        lua_pushnil(L);
-        lua_setiuservalue(L, 1, UV_LIST);
+        forget_list(L, b);
+        b->listed = np_snapshot_ref((struct np_snapshot *)set);
     }
     if (lua_getiuservalue(L, 1, UV_LIST) == LUA_TTABLE) return 1;
     np_endpoint_push_all(L, b->listed);

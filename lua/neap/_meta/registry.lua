@@ -1,0 +1,135 @@
+---@meta neap.registry
+
+--- An instance of a service. A view: the numbers are read when asked for, so keep the endpoint, not a copy.
+--- Two views are equal (`==`) when they are of one instance.
+---@class neap.Endpoint
+---@field id string unique in the registry
+---@field name string the service
+---@field service string the same
+---@field address string "host:port", "[::1]:port" or "unix:/path"
+---@field host? string nil for a unix socket
+---@field port? integer nil for a unix socket
+---@field path? string of a unix socket
+---@field weight integer 1 … 65535
+---@field zone string "" when it has none
+---@field tags string[]
+---@field meta table<string, string>
+---@field active integer requests in flight, from this process
+---@field total integer requests begun
+---@field errors integer requests that failed
+---@field ewma number seconds: moving average of the latency of successes, where a sample's share falls to 1/e in 10 s; 0 before the first
+---@field cost number seconds: the peak average (Finagle's peak EWMA): jumps up at once, comes down with the same decay, 0.01 before the first sample; a failure counts as ten times the cost so far, at most 5 s
+local Endpoint = {}
+
+---@param tag string
+---@return boolean
+function Endpoint:has_tag(tag) end
+
+---@class neap.registry
+local registry = {}
+
+---@class neap.registry.RegisterOptions
+---@field name string the service: letters, digits, '-', '_', '.', at most 128 bytes
+---@field address string "host:port", "[::1]:port", "unix:/path"
+---@field id? string unique in the registry; default "<name>-<n>"
+---@field ttl? number|false seconds the lease lasts without being renewed; default 10; false or 0: it does not end
+---@field tags? string[] at most 64
+---@field meta? table<string, string> at most 64 pairs and 8192 bytes
+---@field weight? integer 1 … 65535; default 1
+---@field zone? string default: `meta.zone`
+
+---Announces an instance of this process. Its lease is renewed at a third of its time while the process
+---lives, also when the object is not kept; it leaves the registry when the host begins to stop, before the
+---servers that were made before it stop accepting. An id that is registered already is updated in place
+---and keeps its statistics.
+---@param opts neap.registry.RegisterOptions
+---@return neap.registry.Registration? registration
+---@return neap.Error? err ELIMIT
+function registry.register(opts) end
+
+---Registers an instance whose lease somebody else renews, by `heartbeat`. For gateways to other registries.
+---@param opts neap.registry.RegisterOptions
+---@return neap.Endpoint? endpoint
+---@return neap.Error? err EINVAL, ELIMIT
+function registry.put(opts) end
+
+---@param id string
+---@return true? ok
+---@return neap.Error? err ENOTFOUND
+function registry.deregister(id) end
+
+---Renews a lease.
+---@param id string
+---@return true? ok
+---@return neap.Error? err ENOTFOUND: it has ended; register again
+function registry.heartbeat(id) end
+
+---@param id string
+---@return neap.Endpoint? endpoint nil when there is none
+---@return number? left seconds until its lease ends; nil when it has none
+function registry.get(id) end
+
+---The modify index: of a service, or of the whole registry. It is never 0 and never goes back; a service's
+---index moves with its own changes only.
+---@param name? string
+---@return integer
+function registry.index(name) end
+
+---@class neap.registry.Service
+---@field name string
+---@field endpoints integer
+---@field index integer
+
+---The services that have instances, as far as this process knows.
+---@return neap.registry.Service[]
+function registry.services() end
+
+---What this process's scripts registered and is still registered.
+---@return neap.registry.Registration[]
+function registry.registrations() end
+
+---@class neap.registry.Registration
+---@field id string
+---@field name string
+---@field address string
+---@field ttl number seconds; 0 when its lease does not end
+---@field active boolean whether it stands
+---@field automatic boolean whether the id was made up
+---@field endpoint neap.Endpoint
+local Registration = {}
+
+---Takes it out of the registry. It may be called twice; also by leaving the scope of a `<close>` variable.
+function Registration:deregister() end
+
+---Changes what is given and keeps the rest.
+---@param opts { address?: string, ttl?: number|false, weight?: integer, zone?: string, tags?: string[], meta?: table<string, string> }
+---@return neap.registry.Registration? self
+---@return neap.Error? err ELIMIT
+function Registration:update(opts) end
+
+---@class neap.registry.Change
+---@field kind "added"|"updated"|"removed"
+---@field service string
+---@field id string
+---@field endpoint neap.Endpoint as it is now, or as it was if removed
+---@field old? neap.Endpoint as it was, if updated
+---@field index integer the service's modify index
+---@field expired boolean removed because its lease ended
+
+---@class neap.registry.Watch
+local Watch = {}
+
+---The next change, in order. Waits for it.
+---@param timeout? number seconds; 0: does not wait
+---@return neap.registry.Change? change
+---@return neap.Error? err ETIMEDOUT, ECLOSED
+function Watch:next(timeout) end
+
+---How many changes were lost since this was last asked, because the queue was full: look up anew.
+---@return integer
+function Watch:lost() end
+
+---Ends it; who waits gets ECLOSED. It may be called twice.
+function Watch:close() end
+
+return registry
