@@ -247,7 +247,9 @@ static size_t run(struct np_http_conn *c, const char *data, size_t n)
             np_http_conn_refuse(c, c->refuse, np_http_reason(c->refuse));
         else if (c->state == NP_CONN_IDLE && c->parser.state == NP_HTTP1_HEAD)
             set_state(c, NP_CONN_HEAD);
-        if (used == 0 && before == c->parser.state && !c->x.finished) break;
+        bool over =
+            c->x.finished && (c->state == NP_CONN_EXCHANGE || c->x.body_complete || c->close_after);
+        if (used == 0 && before == c->parser.state && !over) break;
     }
     return c->state == NP_CONN_CLOSING ? n : at;
 }

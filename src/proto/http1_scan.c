@@ -47,7 +47,7 @@ static enum neap_err too_large(struct np_http1_parser *p)
 static bool has_control(const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if ((unsigned char)p[i] < ' ' && p[i] != '\r') return true;
+        if ((unsigned char)p[i] < ' ' && p[i] != '\r' && p[i] != '\t') return true;
     }
     return false;
 }
