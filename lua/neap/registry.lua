@@ -109,7 +109,7 @@ end
 
 ---Serves this process's registry over HTTP, for other processes to connect to.
 ---@param opts? neap.registry.ServeOptions
----@return neap.http.Server? server with `address` and `port`
+---@return neap.registry.Server? server
 ---@return neap.Error? err
 function M.serve(opts)
   return require("neap.registry.server").serve(opts)
@@ -118,7 +118,7 @@ end
 ---Uses the registry of another process, or a Consul agent. Returns at once; `remote:ready(timeout)` waits for
 ---the first answer. While it cannot be reached, what was known of it goes on being used, and it is tried
 ---again with a growing pause; when it is back, what this process registered is registered again.
----@param url string "http://10.0.0.1:8500"
+---@param url string "http://10.0.0.1:8500", or "10.0.0.1:8500"
 ---@param opts? neap.registry.ConnectOptions
 ---@return neap.registry.Remote
 function M.connect(url, opts)

@@ -58,6 +58,7 @@ end
 ---@return neap.registry.Remote
 function M.new(url, opts, level)
   opts = connect_options:read(opts, level + 1)
+  if not url:find("://", 1, true) then url = "http://" .. url end
   local headers = opts.token and { ["x-consul-token"] = opts.token } or nil
   local ok, client = pcall(http.client, { base = url, timeout = opts.timeout, headers = headers })
   if not ok then error("url: " .. tostring(client):gsub("^.-opts%.base: ", ""), level + 1) end

@@ -13,6 +13,7 @@ local http = require "neap.http"
 local json = require "neap.json"
 local log = require "neap.log"
 local schema = require "neap.schema"
+local task = require "neap.task"
 local wire = require "neap.registry.wire"
 
 local M = {}
@@ -48,16 +49,18 @@ local function block(state, query, name, index)
   local known = math.tointeger(tonumber(query.index or 0)) or 0
   if known == 0 or known ~= index() then return true end
   local wait = math.min(wire.seconds(query.wait) or DEFAULT_WAIT, state.opts.max_wait)
-  if state.waiting >= state.opts.max_waiting then return false end
+  if state.waiting >= state.opts.max_waiting or state.closed then return state.closed end
   local watch <close>, err = core.watch(name, 1)
   if not watch then
     log.warn("a blocking query cannot wait", { error = tostring(err) })
     return false
   end
   local count <close> = setmetatable({}, { -- luacheck: ignore 211
-    __close = function() state.waiting = state.waiting - 1 end,
+    __close = function()
+      state.waiting, state.watches[watch] = state.waiting - 1, nil
+    end,
   })
-  state.waiting = state.waiting + 1
+  state.waiting, state.watches[watch] = state.waiting + 1, true
   -- As Consul: a sixteenth more at random, so that callers do not come back all at once.
   local ends = core.now() + wait + math.random() * wait / 16
   while known == index() do
@@ -280,12 +283,44 @@ local function authorize(token)
   end
 end
 
+---@class neap.registry.Server
+---@field address string
+---@field port integer
+local Server = {}
+Server.__index = Server
+
+-- Blocking queries are answered at once, with what there is.
+local function end_waiting(state)
+  state.closed = true
+  for watch in pairs(state.watches) do watch:close() end
+end
+
+---Stops serving; the registry itself stays. It may be called twice.
+---@param opts? { grace: number? } as an HTTP server's close
+function Server:close(opts)
+  end_waiting(self.state)
+  self.drainer:cancel()
+  self.hold:done()
+  return self.http:close(opts)
+end
+Server.__close = function(self) self:close() end
+
+function Server:__tostring() return "neap.registry.server: " .. self.address end
+
+-- The host is stopping: what waits here shall not hold it up.
+local function drain(hold, state)
+  hold:wait()
+  end_waiting(state)
+  hold:done()
+end
+
 ---@param opts? neap.registry.ServeOptions
----@return neap.http.Server? server
+---@return neap.registry.Server? server
 ---@return neap.Error? err
 function M.serve(opts)
   opts = serve_options:read(opts, 3)
-  local app, state = http.app(), { opts = opts, waiting = 0, address = "" }
+  local app = http.app()
+  local state = { opts = opts, waiting = 0, watches = {}, address = "" }
   if opts.token then app:use(authorize(opts.token)) end
   for _, route in ipairs(routes) do
     local method, path, handler = route[1], route[2], route[3]
@@ -294,7 +329,15 @@ function M.serve(opts)
   local server, err = http.serve { app = app, host = opts.host, port = opts.port, max_body_bytes = MAX_BODY }
   if not server then return nil, err end
   state.address = server.address
-  return server
+  local hold = core.hold()
+  return setmetatable({
+    address = server.address,
+    port = server.port,
+    http = server,
+    state = state,
+    hold = hold,
+    drainer = task.spawn(drain, hold, state),
+  }, Server)
 end
 
 return M
