@@ -76,6 +76,11 @@ static bool out_of_memory(struct writer *w)
     return false;
 }
 
+static bool too_large(struct writer *w)
+{
+    return wrong(w, NULL, NEAP_ELIMIT, "more than max_size, %zu bytes", w->opts->max_size);
+}
+
 /* --- text */
 
 /* Room for `n` more bytes; NULL when out of memory. */
@@ -109,7 +114,6 @@ static inline bool put_char(struct writer *w, char c)
 
 static bool new_line(struct writer *w, int depth)
 {
-    if (!w->opts->pretty) return true;
     size_t n = (size_t)depth * 2;
     char *p = room(w, n + 1);
     if (!p) return false;
@@ -122,7 +126,7 @@ static bool new_line(struct writer *w, int depth)
 static bool write_string(struct writer *w, const struct frame *f, const char *s, size_t n)
 {
     size_t bad = 0;
-    if (n > w->opts->max_size) return wrong(w, f, NEAP_ELIMIT, "longer than max_size");
+    if (n > w->opts->max_size) return too_large(w);
     enum neap_err err = np_json_quote(w->buf, s, n, &bad);
     if (err == NEAP_ENOMEM) return out_of_memory(w);
     if (err) return wrong(w, f, err, "invalid UTF-8 at byte %zu", bad + 1);
@@ -133,9 +137,16 @@ static bool write_string(struct writer *w, const struct frame *f, const char *s,
 
 static bool write_value(struct writer *w, int idx, const struct frame *f, int depth);
 
-static bool begin_element(struct writer *w, bool first, int depth)
+static inline bool begin_element(struct writer *w, bool first, int depth)
 {
-    return (first || put_char(w, ',')) && new_line(w, depth + 1);
+    if (!first && !put_char(w, ',')) return false;
+    if (np_buf_len(w->buf) > w->opts->max_size) return too_large(w);
+    return !w->opts->pretty || new_line(w, depth + 1);
+}
+
+static inline bool end_table(struct writer *w, char bracket, int depth)
+{
+    return (!w->opts->pretty || new_line(w, depth)) && put_char(w, bracket);
 }
 
 /* The keys of the table at `t` are not 1, 2, 3 … in the order in which the table gives them: either
@@ -176,6 +187,7 @@ static bool write_array(struct writer *w, int t, struct frame *f, int depth)
     lua_State *L = w->L;
     size_t start = w->buf->tail - w->buf->head;
     if (!put_char(w, '[')) return false;
+    int value = lua_gettop(L);
     f->key = NULL;
     f->index = 1;
     do {
@@ -186,11 +198,11 @@ static bool write_array(struct writer *w, int t, struct frame *f, int depth)
             break;
         }
         if (!begin_element(w, f->index == 1, depth)) return false;
-        if (!write_value(w, lua_gettop(L), f, depth + 1)) return false;
+        if (!write_value(w, value, f, depth + 1)) return false;
         lua_pop(L, 1);
         f->index++;
     } while (lua_next(L, t));
-    return new_line(w, depth) && put_char(w, ']');
+    return end_table(w, ']', depth);
 }
 
 /* The key at `key` and the value at `value`. */
@@ -210,17 +222,17 @@ static bool write_object(struct writer *w, int t, struct frame *f, int depth)
     lua_State *L = w->L;
     if (!put_char(w, '{')) return false;
     bool first = true;
+    int value = lua_gettop(L);
     do {
         if (lua_type(L, -2) != LUA_TSTRING) {
             return wrong(w, f->up, NEAP_EINVAL, "a key that is a %s among names",
                          luaL_typename(L, -2));
         }
-        int top = lua_gettop(L);
-        if (!write_member(w, top - 1, top, f, first, depth)) return false;
+        if (!write_member(w, value - 1, value, f, first, depth)) return false;
         first = false;
         lua_pop(L, 1);
     } while (lua_next(L, t));
-    return new_line(w, depth) && put_char(w, '}');
+    return end_table(w, '}', depth);
 }
 
 struct sort_key {
@@ -282,7 +294,7 @@ static bool write_sorted(struct writer *w, int t, struct frame *f, int depth)
         if (!write_member(w, top - 1, top, f, i == 0, depth)) return false;
         lua_pop(L, 2);
     }
-    return new_line(w, depth) && put_char(w, '}');
+    return end_table(w, '}', depth);
 }
 
 static bool too_deep(struct writer *w, const struct frame *f, const void *table)
@@ -307,7 +319,6 @@ static bool write_table(struct writer *w, int t, const struct frame *up, int dep
     lua_State *L = w->L;
     struct frame f = {up, lua_topointer(L, t), NULL, 0};
     if ((size_t)depth >= w->opts->max_depth) return too_deep(w, up, f.table);
-    luaL_checkstack(L, 12, "JSON");
     bool marked = lua_getmetatable(L, t) && is_marked(L);
     lua_pushnil(L);
     if (!lua_next(L, t)) return put(w, marked ? "[]" : "{}", 2);
@@ -334,6 +345,11 @@ static bool write_number(struct writer *w, int idx, const struct frame *f)
     return true;
 }
 
+static bool no_form(struct writer *w, int idx, const struct frame *f)
+{
+    return wrong(w, f, NEAP_EINVAL, "a %s has no JSON form", luaL_typename(w->L, idx));
+}
+
 /* What the value's __tojson gives stands for it. The function is on the stack. */
 static bool write_hooked(struct writer *w, int idx, const struct frame *f, int depth)
 {
@@ -343,48 +359,49 @@ static bool write_hooked(struct writer *w, int idx, const struct frame *f, int d
     return write_value(w, lua_gettop(w->L), f, depth + 1);
 }
 
-static bool write_any(struct writer *w, int idx, const struct frame *f, int depth)
+/* A table or a userdata. What is left on the stack goes at the end. */
+static bool write_composite(struct writer *w, int idx, const struct frame *f, int depth)
 {
     lua_State *L = w->L;
-    switch (lua_type(L, idx)) {
-    case LUA_TNIL:
-        return put(w, "null", 4);
-    case LUA_TBOOLEAN:
-        return lua_toboolean(L, idx) ? put(w, "true", 4) : put(w, "false", 5);
-    case LUA_TNUMBER:
-        return write_number(w, idx, f);
-    case LUA_TSTRING: {
-        size_t n;
-        const char *s = lua_tolstring(L, idx, &n);
-        return write_string(w, f, s, n);
+    int top = lua_gettop(L);
+    luaL_checkstack(L, 12, "JSON");
+    if (lua_getmetatable(L, idx)) {
+        lua_pushliteral(L, "__tojson");
+        bool hooked = lua_rawget(L, -2) != LUA_TNIL;
+        if (hooked && !write_hooked(w, idx, f, depth)) return false;
+        lua_settop(L, top);
+        if (hooked) return true;
     }
-    case LUA_TTABLE:
-    case LUA_TUSERDATA:
-        luaL_checkstack(L, 12, "JSON");
-        if (luaL_getmetafield(L, idx, "__tojson") != LUA_TNIL) {
-            return write_hooked(w, idx, f, depth);
-        }
-        if (lua_istable(L, idx)) return write_table(w, idx, f, depth);
-        break;
-    case LUA_TLIGHTUSERDATA:
-        if (!lua_touserdata(L, idx)) return put(w, "null", 4);
-        break;
-    default:
-        break;
-    }
-    return wrong(w, f, NEAP_EINVAL, "a %s has no JSON form", luaL_typename(L, idx));
+    if (!lua_istable(L, idx)) return no_form(w, idx, f);
+    if (!write_table(w, idx, f, depth)) return false;
+    lua_settop(L, top);
+    return true;
 }
 
-/* `idx` is absolute. What is left on the stack goes at the end. */
+/* `idx` is absolute. The stack is as before when this returns true. */
 static bool write_value(struct writer *w, int idx, const struct frame *f, int depth)
 {
-    int top = lua_gettop(w->L);
-    if (!write_any(w, idx, f, depth)) return false;
-    if (np_buf_len(w->buf) > w->opts->max_size) {
-        return wrong(w, NULL, NEAP_ELIMIT, "more than max_size, %zu bytes", w->opts->max_size);
+    lua_State *L = w->L;
+    size_t n;
+    const char *s;
+    switch (lua_type(L, idx)) {
+    case LUA_TSTRING:
+        s = lua_tolstring(L, idx, &n);
+        return write_string(w, f, s, n);
+    case LUA_TNUMBER:
+        return write_number(w, idx, f);
+    case LUA_TTABLE:
+    case LUA_TUSERDATA:
+        return write_composite(w, idx, f, depth);
+    case LUA_TBOOLEAN:
+        return lua_toboolean(L, idx) ? put(w, "true", 4) : put(w, "false", 5);
+    case LUA_TNIL:
+        return put(w, "null", 4);
+    case LUA_TLIGHTUSERDATA:
+        return lua_touserdata(L, idx) ? no_form(w, idx, f) : put(w, "null", 4);
+    default:
+        return no_form(w, idx, f);
     }
-    lua_settop(w->L, top);
-    return true;
 }
 
 /* --- entry */
@@ -428,6 +445,7 @@ enum neap_err np_json_encode_bytes(lua_State *L, int idx, const struct np_json_w
     struct writer w = {L, &b->buf, opts ? opts : &defaults, NEAP_OK, ""};
     b->busy = true;
     bool ok = write_value(&w, idx, NULL, 0);
+    if (ok && np_buf_len(&b->buf) > w.opts->max_size) ok = too_large(&w);
     b->busy = false;
     lua_settop(L, top);
     if (!ok) {
