@@ -4,6 +4,8 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(uv REQUIRED IMPORTED_TARGET libuv>=1.44)
 pkg_check_modules(lua REQUIRED IMPORTED_TARGET lua5.4)
 pkg_check_modules(cares REQUIRED IMPORTED_TARGET libcares)
+# 1.28 deprecates calls whose successors Debian 12's 1.18 does not have.
+target_compile_definitions(PkgConfig::cares INTERFACE CARES_NO_DEPRECATED)
 pkg_check_modules(simdjson REQUIRED IMPORTED_TARGET simdjson)
 pkg_check_modules(edit REQUIRED IMPORTED_TARGET libedit)
 
