@@ -2,6 +2,7 @@
 #ifndef NP_SCRIPT_RIG_H
 #define NP_SCRIPT_RIG_H
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "np_test.h"
