@@ -56,7 +56,10 @@ static struct np_endpoint *read_entry(lua_State *L, const char *path, const stru
     d.zone = o.zone;
     d.weight = (uint32_t)o.weight;
     v = np_endpoint_push_new(L, &d, stats_of(old, d.id), &info);
-    if (v == NULL) np_misuse(L, "%s: %s", path, info.message);
+    if (v == NULL) {
+        np_misuse(L, "%s: %s", path, info.message);
+        return NULL;
+    }
     lua_replace(L, at);
     lua_settop(L, at);
     return v->e;

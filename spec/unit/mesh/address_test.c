@@ -66,11 +66,12 @@ static void lengths_are_bounded(void **state)
     struct np_address a;
     (void)state;
     memset(text, 'a', sizeof text);
-    memcpy(text + NP_ADDRESS_HOST_MAX, ":1", 2);
+    snprintf(text + NP_ADDRESS_HOST_MAX, 3, ":1");
     assert_ok(np_address_parse(text, NP_ADDRESS_HOST_MAX + 2, &a, NULL));
     memset(text, 'a', sizeof text);
-    memcpy(text + NP_ADDRESS_HOST_MAX + 1, ":1", 2);
+    snprintf(text + NP_ADDRESS_HOST_MAX + 1, 3, ":1");
     assert_err(np_address_parse(text, NP_ADDRESS_HOST_MAX + 3, &a, NULL), NEAP_EINVAL);
+    memset(text, 'a', sizeof text);
     text[0] = '/';
     assert_ok(np_address_parse(text, NP_ADDRESS_PATH_MAX, &a, NULL));
     assert_err(np_address_parse(text, NP_ADDRESS_PATH_MAX + 1, &a, NULL), NEAP_EINVAL);

@@ -2,6 +2,7 @@
 #include "mesh_helpers.h"
 
 #include <math.h>
+#include <pthread.h>
 
 static const char *const tags[] = {"v1", "eu"};
 static const struct np_pair meta[] = {{"zone", "a"}, {"cpu", "4"}};
@@ -175,6 +176,38 @@ static void a_fast_failure_costs(void **state)
     np_endpoint_unref(e);
 }
 
+enum { THREADS = 4, ROUNDS = 20000 };
+
+static void *hammer(void *arg)
+{
+    struct np_endpoint *e = arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        struct np_endpoint *held = np_endpoint_ref(e);
+        np_endpoint_begin(held);
+        np_endpoint_end(held, i % 2 ? NP_OUTCOME_OK : NP_OUTCOME_FAILED, 1000, S + i);
+        np_endpoint_unref(held);
+    }
+    np_endpoint_unref(e);
+    return NULL;
+}
+
+static void threads_may_share_it(void **state)
+{
+    struct np_endpoint *e = endpoint_make("x", "a:1", 1);
+    pthread_t threads[THREADS];
+    (void)state;
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, hammer, np_endpoint_ref(e)), 0);
+    }
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(np_endpoint_active(e), 0);
+    assert_int_equal(atomic_load(&e->stats->total), THREADS * ROUNDS);
+    assert_int_equal(atomic_load(&e->stats->errors), THREADS * ROUNDS / 2);
+    assert_int_equal(atomic_load(&e->refs), 1);
+    np_endpoint_unref(e);
+}
+
 static enum neap_err make_two(void *arg)
 {
     struct np_endpoint *a = NULL, *b = NULL;
@@ -205,6 +238,7 @@ int main(void)
         cmocka_unit_test(the_average_forgets_with_time),
         cmocka_unit_test(the_cost_jumps_up_and_comes_down_slowly),
         cmocka_unit_test(a_fast_failure_costs),
+        cmocka_unit_test(threads_may_share_it),
         cmocka_unit_test(survives_want_of_memory),
     };
     return cmocka_run_group_tests_name("mesh.endpoint", tests, NULL, NULL);
