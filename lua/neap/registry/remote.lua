@@ -52,6 +52,16 @@ local function supervise(self)
   end
 end
 
+-- Makes the first contact, for a process that neither registers nor looks for anything yet.
+local function probe(self)
+  local pause = self:backoff()
+  while not self.contacted:done() do
+    local res, err = self.client:get "/v1/status/leader"
+    self:note(err)
+    if not res then pause:wait() end
+  end
+end
+
 ---@param url string
 ---@param opts? neap.registry.ConnectOptions
 ---@param level integer whose fault a mistake is
@@ -74,6 +84,7 @@ function M.new(url, opts, level)
     work = task.future(),
   }, Remote)
   task.spawn(supervise, self)
+  self:run(function() self.prober = task.spawn(probe, self) end)
   self.publisher = publisher.new(self)
   return self
 end
@@ -147,6 +158,8 @@ function Remote:close()
   if self.closed then return end
   self.closed = true
   if self.on_close then self.on_close() end
+  if self.prober then self.prober:cancel() end
+  self.contacted:cancel()
   for _, m in pairs(self.mirrors) do m:close() end
   self.mirrors = {}
   self.publisher:close(self.opts.timeout)
