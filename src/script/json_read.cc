@@ -5,6 +5,7 @@
  * finalizer that runs in the middle of a conversion may decode too; it then finds the parser busy
  * and gets one of its own, as does whoever comes after a conversion that was left by an error.
  */
+#include <cstring>
 #include <new>
 #include <type_traits>
 
@@ -146,6 +147,8 @@ size_t capacity_for(size_t n)
 
 simdjson::error_code parse(box *b, const char *text, size_t n, size_t max_depth, element *out)
 {
+    // A byte order mark is no JSON: simdjson 3.0 refuses it, later ones would skip it.
+    if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) return simdjson::TAPE_ERROR;
     if (!b->parser) b->parser = new (std::nothrow) simdjson::dom::parser;
     if (!b->parser) return simdjson::MEMALLOC;
     if (b->parser->capacity() < n || b->parser->max_depth() != max_depth ||
