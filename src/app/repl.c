@@ -227,16 +227,16 @@ static void loop_plain(struct np_repl *r)
 
 static void loop_terminal(struct np_repl *r)
 {
+    fflush(stdout);
+    setvbuf(stdout, r->out_buf, _IOFBF, sizeof r->out_buf); /* written by np_repl_show_output */
     printf("neap %s, Lua 5.4 (Ctrl-D ends)\n", NEAP_VERSION);
     while (!np_repl_ending(r)) {
         size_t len;
         bool cleared;
-        fflush(stdout);
-        setvbuf(stdout, r->out_buf, _IOFBF, NP_REPL_OUT_SIZE);
+        np_repl_show_output(r);
         r->editing = true;
         const char *line = np_editor_read(r->editor, &len, &cleared);
         r->editing = false;
-        setvbuf(stdout, r->out_buf, _IOLBF, NP_REPL_OUT_SIZE);
         if (cleared) {
             np_repl_call(r, "clear", "", 0, take_prompt, r);
             continue;

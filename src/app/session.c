@@ -18,7 +18,7 @@ static const char start[] =
     "local interactive, program, command, script = ...\n"
     "arg = { [-2] = program, [-1] = command, [0] = script, select(5, ...) }\n"
     "os.exit = require 'neap.core.runtime'.exit\n"
-    "if interactive then print = require 'neap.repl.print' end\n";
+    "if interactive then print = require 'neap.repl.print'.print end\n";
 #define START_ARGS 4
 
 bool np_app_parse_seconds(const char *text, double *out)

@@ -3,6 +3,8 @@
 
 local compile = require("neap.repl.compile").compile
 local complete = require("neap.repl.complete").complete
+local printer = require "neap.repl.print"
+local task = require "neap.core.task"
 
 local M = {}
 
@@ -69,7 +71,9 @@ function M.line(line)
   end
   pending = nil
   if fn then
+    printer.line = task.current_id()
     finish(xpcall(fn, on_error))
+    printer.line = nil
   else
     show_error(err)
   end
