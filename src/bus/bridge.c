@@ -250,6 +250,10 @@ static void init(struct np_bus_bridge *b, struct np_bus *bus,
     b->max_payload = BRIDGE_MAX_PAYLOAD;
     snprintf(b->name, sizeof b->name, "%s", opts->name ? opts->name : "neap");
     b->opts.name = b->name;
+    if (b->opts.reconnect_min < NP_NS_PER_MS) b->opts.reconnect_min = NP_NS_PER_MS;
+    if (b->opts.reconnect_max > 3600 * NP_NS_PER_SEC) b->opts.reconnect_max = 3600 * NP_NS_PER_SEC;
+    if (b->opts.reconnect_min > b->opts.reconnect_max)
+        b->opts.reconnect_min = b->opts.reconnect_max;
     np_interests_init(&b->interests);
     np_link_init(&b->flushes);
     np_buf_init(&b->out);

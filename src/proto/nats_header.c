@@ -85,6 +85,11 @@ static bool value_ok(const char *s, size_t n)
     return true;
 }
 
+bool np_nats_header_ok(const char *name, size_t nn, const char *value, size_t vn)
+{
+    return name_ok(name, nn) && value_ok(value, vn);
+}
+
 static char *put(char *at, const char *s, size_t n)
 {
     if (n > 0) memcpy(at, s, n);
@@ -99,7 +104,7 @@ static char *begin(struct np_buf *b, char *at)
 enum neap_err np_nats_headers_add(struct np_buf *b, const char *name, size_t nn, const char *value,
                                   size_t vn)
 {
-    if (!name_ok(name, nn) || !value_ok(value, vn)) return NEAP_EINVAL;
+    if (!np_nats_header_ok(name, nn, value, vn)) return NEAP_EINVAL;
     char *start;
     enum neap_err err = np_buf_reserve(b, VERSION_LEN + 2 + nn + 2 + vn + 2, &start);
     if (err) return err;

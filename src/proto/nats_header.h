@@ -26,9 +26,11 @@ bool np_nats_headers_next(struct np_nats_headers *h, struct np_bytes *name, stru
 /* The first value of that name; p NULL when absent. */
 struct np_bytes np_nats_header_get(struct np_bytes block, const char *name, size_t n);
 
+/* Whether a name (not empty, printable ASCII without ':') and a value (no CR, LF, NUL) may stand in
+ * a block. */
+bool np_nats_header_ok(const char *name, size_t nn, const char *value, size_t vn);
 /* Appends a line to a block; an empty buffer is begun with the version first. NEAP_EINVAL (and
- * nothing is appended) for a name that is empty or holds other than printable ASCII without ':',
- * and for a value with CR, LF or NUL. NEAP_ENOMEM. */
+ * nothing is appended) for what may not stand there. NEAP_ENOMEM. */
 NEAP_MUST_CHECK enum neap_err np_nats_headers_add(struct np_buf *b, const char *name, size_t nn,
                                                   const char *value, size_t vn);
 /* The empty line that ends a block. */
