@@ -16,7 +16,9 @@ end)
 
 -- Of a queue group, one hears each message.
 for i = 1, 2 do
-  subscribe("orders.>", function(msg) print(("billing %d bills %s"):format(i, msg.subject)) end, { queue = "billing" })
+  subscribe("orders.>", function(msg)
+    print(("billing %d bills %s"):format(i, msg.subject))
+  end, { queue = "billing" })
 end
 
 neap.bus.publish("orders.eu.created", neap.json.encode { id = 1 })
@@ -26,7 +28,7 @@ heard:await(1)
 -- A request is a message that wants a reply.
 subscribe("price.quote", function(msg)
   neap.task.sleep(0.01)
-  msg:reply(neap.json.encode { goods = msg.data, price = 12.5 })
+  msg:respond(neap.json.encode { goods = msg.data, price = 12.5 })
 end)
 
 local reply = assert(neap.bus.request("price.quote", "42", { timeout = 1 }))

@@ -36,7 +36,7 @@ neap.bus.subscribe("admin.stop." .. id, function(msg)
   registration:deregister()
   server:close { grace = 10 }
   neap.log.info("stopped", { instance = id })
-  msg:reply "stopped"
+  msg:respond "stopped"
 end)
 
 neap.log.info("selling goods", { instance = id, address = server.address })
