@@ -101,6 +101,9 @@ local Registration = {}
 ---Takes it out of the registry. It may be called twice; also by leaving the scope of a `<close>` variable.
 function Registration:deregister() end
 
+---The same.
+function Registration:close() end
+
 ---Changes what is given and keeps the rest.
 ---@param opts { address?: string, ttl?: number|false, weight?: integer, zone?: string, tags?: string[], meta?: table<string, string> }
 ---@return neap.registry.Registration? self
