@@ -2,9 +2,9 @@
  *
  * A call ends exactly once, by on_end, from the loop; np_http_call_cancel may be called at any time
  * before, and on_end then comes with NEAP_ECANCELED. The call's memory goes when on_end returns.
- * Slices of the head hold until then. A call on a kept connection that dies before a byte of the
- * answer came is sent once more on a fresh one when its method is idempotent or nothing of it was
- * written. Idle connections do not keep the loop alive.
+ * Slices of the head hold until on_end is called, not inside it. A call on a kept connection that
+ * dies before a byte of the answer came is sent once more on a fresh one when its method is
+ * idempotent or nothing of it was written. Idle connections do not keep the loop alive.
  */
 #ifndef NP_HTTP_CLIENT_H
 #define NP_HTTP_CLIENT_H
