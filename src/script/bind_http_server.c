@@ -16,7 +16,7 @@
 #define DEFAULT_GRACE (30 * NP_NS_PER_SEC)
 
 struct lua_server {
-    struct np_script *script;
+    struct np_script *script; /* NULL once the state closes: the server may outlive it a little */
     struct np_http_server *server; /* NULL when closed */
     struct lua_server **handle;    /* the userdata; NULL when collected */
     struct np_link waiters;        /* for the end, in close */
@@ -95,13 +95,12 @@ static void on_server_close(struct np_http_server *server, void *arg)
 {
     (void)server;
     struct lua_server *ls = arg;
-    struct np_script *s = ls->script;
     ls->server = NULL;
     np_drain_remove(&ls->drain);
     np_wake_all(&ls->waiters, NEAP_OK);
-    if (!s->closing) {
-        np_unref(s, ls->handler_ref);
-        np_unref(s, ls->self_ref);
+    if (ls->script) {
+        np_unref(ls->script, ls->handler_ref);
+        np_unref(ls->script, ls->self_ref);
     }
     release(ls);
 }
@@ -128,6 +127,10 @@ static int server_gc(lua_State *L)
     if (!ls) return 0;
     *(struct lua_server **)lua_touserdata(L, 1) = NULL;
     ls->handle = NULL;
+    if (ls->script->closing) {
+        np_drain_remove(&ls->drain);
+        ls->script = NULL;
+    }
     close_server(ls, 0);
     release(ls);
     return 0;
