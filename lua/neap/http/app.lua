@@ -37,22 +37,30 @@ local function canceled(err)
   return type(err) == "table" and err.code == "ECANCELED"
 end
 
+-- Where an error was raised, by the task that raised it. The error itself stays what it is, as variables
+-- that are closed on its way see it.
+local tracebacks = setmetatable({}, { __mode = "k" })
+
+local function note_traceback(err)
+  local text = type(err) == "string" and err or tostring(err)
+  tracebacks[coroutine.running()] = debug.traceback(text, 2)
+  return err
+end
+
 local function settle(req, on_error, ok, first, ...)
   if ok then
     if first == nil and (...) ~= nil then return on_error(req, (...)) end
     return first, ...
   end
-  if canceled(first.err) then error(first.err, 0) end
-  return on_error(req, first.err, first.traceback)
-end
-
-local function with_traceback(err)
-  local text = type(err) == "string" and err or tostring(err)
-  return { err = err, traceback = debug.traceback(text, 2) }
+  if canceled(first) then error(first, 0) end
+  local co = coroutine.running()
+  local traceback = tracebacks[co]
+  tracebacks[co] = nil
+  return on_error(req, first, traceback)
 end
 
 local function guard(handler, on_error)
-  return function(req) return settle(req, on_error, xpcall(handler, with_traceback, req)) end
+  return function(req) return settle(req, on_error, xpcall(handler, note_traceback, req)) end
 end
 
 -- The handler inside all that surrounds it. `owners` are the apps it is reached through, the

@@ -57,7 +57,7 @@ local function hold(res, lease)
     return piece, err
   end
   function res:chunks()
-    return self.read, self
+    return function() return self:read() end
   end
   function res:close()
     lease:done(nil)

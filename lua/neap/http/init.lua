@@ -88,7 +88,9 @@ function M.serve(opts)
     copy.app, copy.handler = nil, opts.app.handler
     opts = copy
   end
-  return core.serve(opts)
+  local ok, server, err = pcall(core.serve, opts)
+  if not ok then error((server:gsub("^%S+:%d+: ", "")), 2) end
+  return server, err
 end
 
 -- --- one call, without a client of one's own
