@@ -101,6 +101,7 @@ void np_bridge_lost(struct np_bus_bridge *b, enum neap_err err, const char *fmt,
     end_flushes(b, NEAP_ECONNRESET);
     if (np_bus_set_path(b->bus, (struct np_bytes){NULL, 0}))
         np_logf(b->loop->log, NP_LOG_WARN, "bus: out of memory; clients are not told of the loss");
+    np_timer_set_background(&b->timer, false);
     if (!first && np_timer_start(&b->timer, backoff(b))) first = true; /* no memory to try again */
     np_logf(b->loop->log, NP_LOG_WARN, "bus: %s %s:%d: %s%s",
             was_ready ? "lost" : "cannot connect to", b->host, b->port, why,
