@@ -179,10 +179,18 @@ static void survives_running_out_of_descriptors(void **state)
     assert_ok(np_stream_read_start(first.s));
     int n = take_descriptors(taken, 64, &old);
     bool limited = n < 64; /* valgrind does not keep to the limit */
-    np_listener_pause(a.l, false);
-    if (limited) run_until(f, first.ended || first.errors); /* told at once */
-    if (limited) assert_int_equal(a.accepted, 0);
+    if (limited) {
+        np_listener_pause(a.l, false);
+        run_until(f, first.ended || first.errors); /* told at once */
+        assert_int_equal(a.accepted, 0);
+    }
     give_descriptors(taken, n, &old);
+    if (!limited) {
+        close_listener(f, &a);
+        end_finish(f, &first);
+        end_finish(f, &second);
+        skip();
+    }
     run_until(f, a.accepted); /* the other one waits, and goes on by itself */
     close_listener(f, &a);
     end_finish(f, &first);

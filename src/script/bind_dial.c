@@ -1,0 +1,37 @@
+/* Connecting from a script; see bind_dial.h. */
+#include "script/bind_dial.h"
+
+/* Stack: …, the address as text, the stream. */
+static int dial_k(lua_State *L, enum neap_err err, void *ctx)
+{
+    struct np_lstream *ls = ctx;
+    if (!err && ls->closed) err = NEAP_ECLOSED;
+    if (!err) return 1;
+    const char *why = err == NEAP_ENOTFOUND ? "no such host" : neap_err_text(err);
+    np_lstream_close(ls, 0);
+    return np_fail(L, err, "cannot connect to %s: %s", lua_tostring(L, -2), why);
+}
+
+static void cancel_dial(struct np_wait *w)
+{
+    np_lstream_close(np_container_of(w, struct np_lstream, opener), 0);
+}
+
+int np_dial_wait(lua_State *L, const struct np_dial_options *dial,
+                 const struct np_lstream_options *opts, np_dial_fn fn, const void *where,
+                 int address_idx)
+{
+    struct np_script *script = np_script_of(L);
+    struct np_stream *s;
+    np_task_current(L); /* raises outside a task, before anything is made */
+    lua_settop(L, address_idx);
+    struct np_lstream **handle = np_lstream_push(L);
+    struct np_lstream *ls = np_lstream_new(script, opts);
+    if (!ls) return np_fail(L, NEAP_ENOMEM, NULL);
+    np_lstream_hold(handle, ls);
+    enum neap_err err = fn(script->loop, where, dial, ls, &s);
+    if (err) return dial_k(L, err, ls);
+    s->max_queue = opts->max_queue;
+    np_lstream_attach(ls, s);
+    return np_wait(L, &ls->opener, NP_NO_TIMEOUT, cancel_dial, dial_k, ls);
+}

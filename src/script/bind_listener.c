@@ -1,0 +1,314 @@
+/* The listener that scripts hold; see bind_listener.h.
+ *
+ * The C object lives until it has no transport, no userdata and no task. With a handler the
+ * userdata is anchored while it listens, so that one nobody keeps goes on. Without, it accepts from
+ * the kernel only while a task waits in accept.
+ */
+#include "script/bind_listener.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+
+#define TYPE "neap.listener"
+
+struct llistener {
+    struct np_script *script;
+    struct np_listener *l; /* NULL when its transport is gone */
+    struct llistener **handle;
+    struct np_llistener_options opts;
+    bool has_handler;
+    bool closed;
+    int handler_ref;
+    int self_ref;
+    size_t tasks;             /* that run the handler */
+    struct np_link acceptors; /* waits */
+    struct np_link accepted;  /* of struct conn: not yet taken by the task that was woken */
+    struct np_drain drain;
+};
+
+/* A connection between the loop and the task that gets it. */
+struct conn {
+    struct np_link link; /* in `accepted` */
+    struct llistener *ll;
+    struct np_lstream *ls;
+};
+
+/* --- life */
+
+static void release(struct llistener *ll)
+{
+    if (ll->l || ll->tasks > 0) return;
+    np_drain_remove(&ll->drain);
+    if (!ll->script->closing) {
+        if (ll->handler_ref != LUA_NOREF) np_unref(ll->script, ll->handler_ref);
+        if (ll->self_ref != LUA_NOREF) np_unref(ll->script, ll->self_ref);
+        ll->handler_ref = ll->self_ref = LUA_NOREF;
+    }
+    if (!ll->handle) np_free(ll);
+}
+
+static void drop_accepted(struct llistener *ll)
+{
+    for (struct np_link *k; (k = np_list_pop_front(&ll->accepted));) {
+        struct conn *c = np_container_of(k, struct conn, link);
+        np_lstream_close(c->ls, 0);
+        np_lstream_drop(c->ls);
+        np_free(c);
+    }
+}
+
+static void close_listener(struct llistener *ll)
+{
+    if (ll->closed) return;
+    ll->closed = true;
+    if (ll->l) np_listener_close(ll->l);
+    drop_accepted(ll);
+    np_wake_all(&ll->acceptors, NEAP_ECLOSED);
+}
+
+static void on_listener_close(struct np_listener *l)
+{
+    struct llistener *ll = np_listener_arg(l);
+    ll->l = NULL;
+    release(ll);
+}
+
+static void on_drain(struct np_drain *d, int64_t grace)
+{
+    close_listener(np_container_of(d, struct llistener, drain)); /* then waits for the tasks */
+}
+
+static void update_pause(struct llistener *ll)
+{
+    if (ll->closed || !ll->l) return;
+    bool wanted =
+        ll->has_handler ? ll->tasks < ll->opts.max_connections : !np_list_empty(&ll->acceptors);
+    np_listener_pause(ll->l, !wanted);
+}
+
+/* --- a connection with a handler */
+
+static int connection_over(lua_State *L, int status, lua_KContext ctx)
+{
+    return 0;
+}
+
+/* What its task runs. Stack: the connection. */
+static int run_connection(lua_State *L)
+{
+    struct conn *c = lua_touserdata(L, 1);
+    np_lstream_hold(np_lstream_push(L), c->ls); /* stays at 2 for as long as the task lives */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, c->ll->handler_ref);
+    lua_pushvalue(L, 2);
+    lua_callk(L, 1, 0, 0, connection_over);
+    return 0;
+}
+
+static void conn_end(struct conn *c)
+{
+    struct llistener *ll = c->ll;
+    c->ls->held = false;
+    if (!c->ls->detached) np_lstream_close(c->ls, NP_LSTREAM_LINGER);
+    np_lstream_drop(c->ls);
+    np_free(c);
+    ll->tasks--;
+    update_pause(ll);
+    release(ll);
+}
+
+static void on_connection_done(struct np_task *t, bool ok, int nresults)
+{
+    if (!ok) np_task_log_error(t);
+    conn_end(t->arg);
+}
+
+static void start_handler(struct llistener *ll, struct conn *c)
+{
+    c->ls->held = true;
+    ll->tasks++;
+    struct np_task *t = np_task_new_c(ll->script, run_connection, c, NULL, "connection");
+    if (!t) {
+        conn_end(c);
+        return;
+    }
+    t->done = on_connection_done;
+    t->arg = c;
+    update_pause(ll);
+    np_task_start(t, false);
+}
+
+/* --- accepting */
+
+static void on_accept(struct np_listener *l, struct np_stream *s)
+{
+    struct llistener *ll = np_listener_arg(l);
+    struct conn *c = np_alloc(sizeof *c);
+    struct np_lstream *ls = c ? np_lstream_new(ll->script, &ll->opts.stream) : NULL;
+    if (!ls) {
+        np_logf(ll->script->log, NP_LOG_WARN, "dropped a connection: out of memory");
+        np_free(c);
+        np_stream_close(s);
+        return;
+    }
+    *c = (struct conn){.ll = ll, .ls = ls};
+    np_link_init(&c->link);
+    s->max_queue = ll->opts.stream.max_queue;
+    np_lstream_attach(ls, s);
+    if (ll->has_handler) {
+        start_handler(ll, c);
+        return;
+    }
+    np_list_push_back(&ll->accepted, &c->link);
+    np_wake_first(&ll->acceptors, NEAP_OK);
+    update_pause(ll);
+}
+
+static const struct np_listener_handler handler = {on_accept, on_listener_close};
+
+static struct llistener *check(lua_State *L)
+{
+    return *(struct llistener **)luaL_checkudata(L, 1, TYPE);
+}
+
+static int accept_k(lua_State *L, enum neap_err err, void *ctx)
+{
+    struct llistener *ll = ctx;
+    update_pause(ll);
+    if (ll->closed) return np_fail(L, NEAP_ECLOSED, "the listener was closed");
+    if (np_list_empty(&ll->accepted)) return np_fail(L, err ? err : NEAP_EAGAIN, NULL);
+    struct np_lstream **handle = np_lstream_push(L);
+    struct conn *c = np_container_of(np_list_pop_front(&ll->accepted), struct conn, link);
+    np_lstream_hold(handle, c->ls);
+    np_free(c);
+    return 1;
+}
+
+static void cancel_accept(struct np_wait *w)
+{
+    np_wait_dequeue(w);
+}
+
+/* l:accept{timeout=} → stream | nil, err */
+static int listener_accept(lua_State *L)
+{
+    struct llistener *ll = check(L);
+    if (!ll || ll->closed) return np_misuse(L, "this listener is closed");
+    if (ll->has_handler) return np_misuse(L, "this listener has a handler that gets the streams");
+    lua_settop(L, 2);
+    int64_t timeout = np_lstream_timeout(L, 2, NP_NO_TIMEOUT);
+    if (!np_list_empty(&ll->accepted)) return accept_k(L, NEAP_OK, ll);
+    struct np_task *t = np_task_current(L);
+    np_wait_enqueue(&ll->acceptors, &t->sleep);
+    update_pause(ll);
+    return np_wait(L, &t->sleep, timeout, cancel_accept, accept_k, ll);
+}
+
+/* --- the userdata */
+
+static int listener_close(lua_State *L)
+{
+    struct llistener *ll = check(L);
+    if (ll) close_listener(ll);
+    return 0;
+}
+
+static int listener_gc(lua_State *L)
+{
+    struct llistener **box = lua_touserdata(L, 1);
+    struct llistener *ll = *box;
+    *box = NULL;
+    if (!ll) return 0;
+    ll->handle = NULL;
+    close_listener(ll);
+    release(ll);
+    return 0;
+}
+
+static void address_of(struct llistener *ll, char *out, size_t size)
+{
+    if (ll && ll->l && !ll->closed)
+        np_listener_address(ll->l, out, size);
+    else
+        strcpy(out, "closed");
+}
+
+static int listener_tostring(lua_State *L)
+{
+    char address[NP_ADDR_TEXT_MAX];
+    address_of(check(L), address, sizeof address);
+    lua_pushfstring(L, "neap.listener: %s", address);
+    return 1;
+}
+
+static int listener_index(lua_State *L)
+{
+    struct llistener *ll = check(L);
+    const char *key = luaL_checkstring(L, 2);
+    char address[NP_ADDR_TEXT_MAX];
+    if (strcmp(key, "accept") == 0) return lua_pushcfunction(L, listener_accept), 1;
+    if (strcmp(key, "close") == 0) return lua_pushcfunction(L, listener_close), 1;
+    bool open = ll && !ll->closed && ll->l;
+    if (strcmp(key, "closed") == 0) return lua_pushboolean(L, !open), 1;
+    if (strcmp(key, "connections") == 0)
+        return lua_pushinteger(L, ll ? (lua_Integer)ll->tasks : 0), 1;
+    if (open && strcmp(key, "address") == 0) {
+        address_of(ll, address, sizeof address);
+        return lua_pushstring(L, address), 1;
+    }
+    int port = open ? np_listener_port(ll->l) : 0;
+    if (port > 0 && strcmp(key, "port") == 0) return lua_pushinteger(L, port), 1;
+    lua_pushnil(L);
+    return 1;
+}
+
+void np_llistener_open(lua_State *L)
+{
+    static const luaL_Reg meta[] = {{"__index", listener_index},
+                                    {"__gc", listener_gc},
+                                    {"__close", listener_close},
+                                    {"__tostring", listener_tostring},
+                                    {NULL, NULL}};
+    np_lstream_open(L);
+    np_type_new(L, TYPE, NULL, meta);
+}
+
+static struct llistener *object_new(lua_State *L, const struct np_llistener_options *opts)
+{
+    struct llistener **handle = lua_newuserdatauv(L, sizeof(struct llistener *), 0);
+    *handle = NULL;
+    luaL_setmetatable(L, TYPE);
+    struct llistener *ll = np_calloc(1, sizeof *ll);
+    if (!ll) luaL_error(L, "not enough memory");
+    *handle = ll;
+    ll->handle = handle;
+    ll->script = np_script_of(L);
+    ll->opts = *opts;
+    ll->handler_ref = ll->self_ref = LUA_NOREF;
+    np_link_init(&ll->acceptors);
+    np_link_init(&ll->accepted);
+    ll->drain.drain = on_drain;
+    return ll;
+}
+
+int np_llistener_new(lua_State *L, const struct np_llistener_options *opts, int handler_idx,
+                     np_llistener_make make, const void *where)
+{
+    struct neap_errinfo info = {0};
+    struct llistener *ll = object_new(L, opts);
+    if (lua_isfunction(L, handler_idx)) {
+        ll->has_handler = true;
+        lua_pushvalue(L, handler_idx);
+        ll->handler_ref = np_ref(L);
+        lua_pushvalue(L, -1);
+        ll->self_ref = np_ref(L);
+    }
+    enum neap_err err = make(ll->script->loop, where, &opts->listen, &handler, ll, &ll->l, &info);
+    if (err) {
+        release(ll);
+        return np_fail_info(L, &info);
+    }
+    update_pause(ll);
+    np_drain_add(&ll->script->shutdown, &ll->drain);
+    return 1;
+}
