@@ -52,12 +52,14 @@ enum neap_err np_http1_head_value(struct np_http1_parser *p, const char *at, siz
     return NEAP_OK;
 }
 
-/* RFC 9112 §3.2: a host as a URI has it; an empty one is allowed. */
+/* RFC 9112 §3.2: a host as a URI has it, port and all; an empty one is allowed. Refused are
+ * delimiters of other parts of a URI, blanks, commas and what is not ASCII. */
 static bool is_host(struct np_bytes v)
 {
+    static const uint32_t bits[4] = {0, 0x2fff6ff2, 0xaffffffe, 0x47fffffe};
     for (size_t i = 0; i < v.n; i++) {
         unsigned char c = (unsigned char)v.p[i];
-        if (c <= ' ' || c >= 0x7f || strchr("/?#@\\\"<>^`{|},", c)) return false;
+        if (c >= 128 || !(bits[c >> 5] >> (c & 31) & 1)) return false;
     }
     return true;
 }

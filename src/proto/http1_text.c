@@ -20,23 +20,25 @@ bool np_http_is_token(const char *p, size_t n)
     return true;
 }
 
+/* The next two look at every byte and decide at the end: compilers make vector code of that. */
 bool np_http_is_value(const char *p, size_t n)
 {
+    unsigned bad = 0;
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)p[i];
-        if ((c < ' ' && c != '\t') || c == 0x7f) return false;
+        bad |= ((c < ' ') & (c != '\t')) | (c == 0x7f);
     }
-    return true;
+    return !bad;
 }
 
 bool np_http_is_target(const char *p, size_t n)
 {
-    if (n == 0) return false;
+    unsigned bad = 0;
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)p[i];
-        if (c <= ' ' || c >= 0x7f || c == '#') return false;
+        bad |= (c <= ' ') | (c >= 0x7f) | (c == '#');
     }
-    return true;
+    return n > 0 && !bad;
 }
 
 bool np_http_name_is(struct np_bytes name, const char *lower, size_t n)
