@@ -37,7 +37,7 @@ neap.bus.subscribe("admin.stop." .. id, function(msg)
   server:close { grace = 10 }
   neap.log.info("stopped", { instance = id })
   msg:respond "stopped"
-end)
+end, { max = 1 })
 
 neap.log.info("selling goods", { instance = id, address = server.address })
 return server
