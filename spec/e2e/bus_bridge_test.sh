@@ -105,3 +105,42 @@ if [ -n "$nats" ]; then
   }
   run_with nats-server
 fi
+
+# A process that is told to stop finishes the messages it is handling, and stays joined until then.
+cat >"$tmp/keeper.lua" <<'LUA'
+local neap = require "neap"
+local open = neap.task.future()
+neap.bus.subscribe("gate", function(msg) msg:respond(open:await()) end)
+neap.bus.subscribe("open", function(msg) open:resolve(msg.data) end)
+neap.bus.subscribe("late.done", function(msg) print("late done: " .. msg.data) end)
+print("serving " .. assert(neap.bus.serve { port = 0 }).url)
+LUA
+cat >"$tmp/late.lua" <<'LUA'
+local neap = require "neap"
+neap.bus.connect((...))
+neap.bus.subscribe("late", function()
+  print "handling"
+  local answer = assert(neap.bus.request("gate", "", { timeout = 30 }))
+  neap.bus.publish("late.done", answer.data)
+end)
+LUA
+cat >"$tmp/say.lua" <<'LUA'
+local neap = require "neap"
+local url, subject, data = ...
+local conn = assert(neap.bus.connect(url, { retry = false }))
+neap.bus.publish(subject, data)
+neap.bus.flush()
+conn:close()
+LUA
+start keeper "$NEAP" run "$tmp/keeper.lua"
+url=$(await keeper serving | grep -oE 'nats://[0-9.:]+')
+start late "$NEAP" run "$tmp/late.lua" "$url"
+line=$(await late "connected to")
+"$NEAP" run "$tmp/say.lua" "$url" late x 2>/dev/null
+line=$(await late handling)
+signal late TERM
+line=$(await late stopping)
+"$NEAP" run "$tmp/say.lua" "$url" open sesame 2>/dev/null
+line=$(await keeper "late done: sesame")
+ended late
+equal "$code" 0 "exit code of the process that was stopped"

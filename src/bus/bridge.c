@@ -14,8 +14,6 @@ enum {
     MAX_CONTROL = 64 * 1024, /* an INFO with many addresses is long */
     KEEP_BUF = 64 * 1024,
 };
-static const int64_t linger = 2 * NP_NS_PER_SEC;
-
 /* --- the end of a connection --- */
 
 static void free_if_gone(struct np_bus_bridge *b)
@@ -41,8 +39,8 @@ static void on_close(struct np_stream *s)
 }
 static const struct np_stream_handler leaving = {.on_close = on_close};
 
-/* Lets go of the stream; politely when it still has something to say. */
-static void drop_stream(struct np_bus_bridge *b, bool politely)
+/* Lets go of the stream, which may go on sending what it was given for so long. */
+static void drop_stream(struct np_bus_bridge *b, int64_t linger)
 {
     struct np_stream *s = b->stream;
     b->link = LINK_NONE;
@@ -53,7 +51,7 @@ static void drop_stream(struct np_bus_bridge *b, bool politely)
     np_defer_cancel(&b->flush);
     if (!s) return;
     np_stream_set_handler(s, &leaving, b);
-    if (politely) {
+    if (linger > 0) {
         np_stream_finish(s, linger);
     } else {
         np_stream_close(s);
@@ -97,7 +95,7 @@ void np_bridge_lost(struct np_bus_bridge *b, enum neap_err err, const char *fmt,
     va_end(ap);
     bool first = b->state == NP_BUS_BRIDGE_CONNECTING && !b->opts.retry;
     bool was_ready = b->link == LINK_READY;
-    drop_stream(b, false);
+    drop_stream(b, 0);
     end_flushes(b, NEAP_ECONNRESET);
     if (np_bus_set_path(b->bus, (struct np_bytes){NULL, 0}))
         np_logf(b->loop->log, NP_LOG_WARN, "bus: out of memory; clients are not told of the loss");
@@ -281,7 +279,7 @@ enum neap_err np_bus_bridge_open(struct np_bus *bus, const char *host, int port,
     enum neap_err err = b->opts.retry ? np_bus_attach(bus, &b->remote) : NEAP_OK;
     if (!err) err = dial(b);
     if (err) {
-        np_bus_bridge_close(b, NULL, NULL);
+        np_bus_bridge_close(b, 0, NULL, NULL);
         return np_err_plain(info, err);
     }
     *out = b;
@@ -298,7 +296,8 @@ void *np_bus_bridge_arg(const struct np_bus_bridge *b)
     return b->arg;
 }
 
-void np_bus_bridge_close(struct np_bus_bridge *b, void (*closed)(void *arg), void *arg)
+void np_bus_bridge_close(struct np_bus_bridge *b, int64_t linger, void (*closed)(void *arg),
+                         void *arg)
 {
     if (b->state == NP_BUS_BRIDGE_CLOSED) return;
     bool ready = b->link == LINK_READY;
@@ -311,7 +310,7 @@ void np_bus_bridge_close(struct np_bus_bridge *b, void (*closed)(void *arg), voi
     b->closed_arg = arg;
     np_bus_detach(bus, &b->remote);
     np_interests_fini(&b->interests);
-    drop_stream(b, ready);
+    drop_stream(b, ready ? linger : 0);
     end_flushes(b, NEAP_ECLOSED);
     np_buf_fini(&b->out);
     np_buf_fini(&b->away);

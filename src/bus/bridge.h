@@ -58,9 +58,10 @@ NEAP_MUST_CHECK enum neap_err np_bus_bridge_open(struct np_bus *bus, const char 
                                                  struct neap_errinfo *info);
 enum np_bus_bridge_state np_bus_bridge_get_state(const struct np_bus_bridge *b);
 void *np_bus_bridge_arg(const struct np_bus_bridge *b);
-/* The bus is on its own again at once; what was published before is still sent if the remote is
- * connected. `closed` (may be NULL) comes last, from the loop, then the memory is freed. Twice does
- * nothing. */
-void np_bus_bridge_close(struct np_bus_bridge *b, void (*closed)(void *arg), void *arg);
+/* The bus is on its own again at once; what was published before is still sent, for at most
+ * `linger` ns, if the remote is connected. `closed` (may be NULL) comes last, from the loop, then
+ * the memory is freed. Twice does nothing. */
+void np_bus_bridge_close(struct np_bus_bridge *b, int64_t linger, void (*closed)(void *arg),
+                         void *arg);
 
 #endif

@@ -114,7 +114,8 @@ void np_bus_server_session_gone(struct np_bus_server *s, struct session *c)
     free_if_gone(s);
 }
 
-void np_bus_server_close(struct np_bus_server *s, void (*closed)(void *arg), void *arg)
+void np_bus_server_close(struct np_bus_server *s, int64_t linger, void (*closed)(void *arg),
+                         void *arg)
 {
     struct np_link *l, *next;
     if (s->closing) return;
@@ -124,7 +125,7 @@ void np_bus_server_close(struct np_bus_server *s, void (*closed)(void *arg), voi
     np_list_remove(&s->path_watch.link);
     if (s->listener) np_listener_close(s->listener);
     np_list_each_safe (l, next, &s->sessions) {
-        np_bus_session_close(np_container_of(l, struct session, link));
+        np_bus_session_close(np_container_of(l, struct session, link), linger);
     }
     np_loop_defer(s->bus->loop, &s->gone);
     s->bus = NULL;

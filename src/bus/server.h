@@ -55,8 +55,9 @@ int np_bus_server_port(const struct np_bus_server *s);
 /* Whether listening alone keeps the loop alive; it does at first. */
 void np_bus_server_set_ref(struct np_bus_server *s, bool ref);
 void np_bus_server_get_stats(const struct np_bus_server *s, struct np_bus_server_stats *out);
-/* Leaves the bus at once; what clients were owed is still sent. `closed` (may be NULL) comes last,
- * from the loop, then the memory is freed. Twice does nothing. */
-void np_bus_server_close(struct np_bus_server *s, void (*closed)(void *arg), void *arg);
+/* Leaves the bus at once; what clients were owed is still sent, for at most `linger` ns. `closed`
+ * (may be NULL) comes last, from the loop, then the memory is freed. Twice does nothing. */
+void np_bus_server_close(struct np_bus_server *s, int64_t linger, void (*closed)(void *arg),
+                         void *arg);
 
 #endif

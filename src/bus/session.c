@@ -14,7 +14,7 @@
 #include "proto/nats_write.h"
 
 enum { KEEP_OUT = 64 * 1024 };
-static const int64_t linger = 2 * NP_NS_PER_SEC;
+static const int64_t linger_default = 2 * NP_NS_PER_SEC;
 static const char too_many_subs[] = "maximum subscriptions exceeded";
 
 struct session_sub {
@@ -90,7 +90,7 @@ static void flush_later(struct np_defer *d)
     flush(np_container_of(d, struct session, flush));
 }
 
-void np_bus_session_close(struct session *c)
+void np_bus_session_close(struct session *c, int64_t linger)
 {
     if (c->state == SESSION_CLOSING) return;
     leave_bus(c);
@@ -107,7 +107,7 @@ static void fail(struct session *c, const char *why)
     if (np_nats_write_err(&c->out, why)) {
         drop(c);
     } else {
-        np_bus_session_close(c);
+        np_bus_session_close(c, linger_default);
     }
 }
 
@@ -355,7 +355,7 @@ static void on_read(struct np_stream *stream, const char *data, size_t n)
 
 static void on_stream_end(struct np_stream *stream)
 {
-    np_bus_session_close(stream->arg);
+    np_bus_session_close(stream->arg, linger_default);
 }
 
 static void on_stream_error(struct np_stream *stream, enum neap_err err)
@@ -413,7 +413,7 @@ static enum neap_err refuse(struct np_stream *stream)
 {
     static const char text[] = "-ERR 'maximum connections exceeded'\r\n";
     enum neap_err err = np_stream_write(stream, text, sizeof text - 1);
-    np_stream_finish(stream, err ? 0 : linger);
+    np_stream_finish(stream, err ? 0 : linger_default);
     return NEAP_ELIMIT;
 }
 

@@ -52,7 +52,7 @@ struct np_bus_server {
 NEAP_MUST_CHECK enum neap_err np_bus_session_new(struct np_bus_server *server,
                                                  struct np_stream *stream);
 /* Leaves the bus; sends what is owed, then closes. */
-void np_bus_session_close(struct session *c);
+void np_bus_session_close(struct session *c, int64_t linger);
 /* Tells it what the server is now. */
 void np_bus_session_send_info(struct session *c);
 

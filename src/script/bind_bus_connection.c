@@ -11,6 +11,7 @@
 #include "script/state.h"
 
 #define CONNECTION "neap.bus.connection"
+#define LINGER (2 * NP_NS_PER_SEC)
 
 struct lua_conn {
     struct np_script *script;
@@ -18,6 +19,7 @@ struct lua_conn {
     struct lua_conn **handle;     /* the userdata; NULL when collected */
     struct np_link ready;         /* who waits until it is connected */
     struct np_link closed;        /* who waits for the end, in close */
+    struct np_drain drain;
     int self_ref;
     int fn_ref;       /* on_status; LUA_NOREF without */
     unsigned telling; /* tasks that call it */
@@ -49,18 +51,24 @@ static void on_closed(void *arg)
 {
     struct lua_conn *lc = arg;
     lc->bridge = NULL;
+    np_drain_remove(&lc->drain);
     np_wake_all(&lc->closed, NEAP_OK);
     release(lc);
 }
 
-static void close_conn(struct lua_conn *lc)
+static void close_conn(struct lua_conn *lc, int64_t linger)
 {
     if (!lc->bridge || lc->closing) return;
     lc->closing = true;
     lc->state = NP_BUS_BRIDGE_CLOSED;
     drop_refs(lc);
     np_wake_all(&lc->ready, NEAP_ECLOSED);
-    np_bus_bridge_close(lc->bridge, on_closed, lc);
+    np_bus_bridge_close(lc->bridge, lc->script->closing ? 0 : linger, on_closed, lc);
+}
+
+static void on_drain(struct np_drain *d, int64_t grace)
+{
+    close_conn(np_container_of(d, struct lua_conn, drain), grace < LINGER ? grace : LINGER);
 }
 
 /* --- status */
@@ -134,7 +142,7 @@ static int conn_gc(lua_State *L)
     *handle = NULL;
     lc->handle = NULL;
     if (lc->script->closing) lc->telling = 0; /* its tasks were abandoned */
-    close_conn(lc);
+    close_conn(lc, LINGER);
     release(lc);
     return 0;
 }
@@ -150,7 +158,7 @@ static int conn_close(lua_State *L)
 {
     struct lua_conn *lc = check(L);
     if (!lc) return 0;
-    close_conn(lc);
+    close_conn(lc, LINGER);
     struct np_task *t = np_script_of(L)->sched.current;
     if (!lc->bridge || !t) return close_k(L, NEAP_OK, NULL);
     np_wait_enqueue(&lc->closed, &t->sleep);
@@ -248,6 +256,8 @@ static struct lua_conn *new_conn(lua_State *L, const char *host, int port)
     lc->self_ref = lc->fn_ref = LUA_NOREF;
     np_link_init(&lc->ready);
     np_link_init(&lc->closed);
+    lc->drain.drain = on_drain;
+    lc->drain.last = true; /* what drains before may still publish */
     snprintf(lc->address, sizeof lc->address, strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, port);
     lc->handle = handle;
     *handle = lc;
@@ -265,7 +275,7 @@ static int connected_k(lua_State *L, enum neap_err err, void *ctx)
         return 1;
     }
     fail_with(L, lc, err);
-    close_conn(lc);
+    close_conn(lc, LINGER);
     return 2;
 }
 
@@ -300,6 +310,7 @@ static int bus_connect(lua_State *L)
         drop_refs(lc);
         return np_fail_info(L, &info);
     }
+    np_drain_add(&lc->script->shutdown, &lc->drain);
     if (o.bridge.retry) return 1;
     return wait_ready(L, lc, NP_NO_TIMEOUT, connected_k);
 }

@@ -10,12 +10,14 @@
 
 #define SERVER "neap.bus.server"
 #define DEFAULT_PORT 4222
+#define LINGER (2 * NP_NS_PER_SEC)
 
 struct lua_server {
     struct np_script *script;
     struct np_bus_server *server; /* NULL when it is gone */
     struct lua_server **handle;   /* the userdata; NULL when collected */
     struct np_link waiters;       /* for the end, in close */
+    struct np_drain drain;
     int self_ref;
     bool closing;
 };
@@ -29,17 +31,23 @@ static void on_closed(void *arg)
 {
     struct lua_server *ls = arg;
     ls->server = NULL;
+    np_drain_remove(&ls->drain);
     np_wake_all(&ls->waiters, NEAP_OK);
     release(ls);
 }
 
-static void close_server(struct lua_server *ls)
+static void close_server(struct lua_server *ls, int64_t linger)
 {
     if (!ls->server || ls->closing) return;
     ls->closing = true;
     if (!ls->script->closing) np_unref(ls->script, ls->self_ref);
     ls->self_ref = LUA_NOREF;
-    np_bus_server_close(ls->server, on_closed, ls);
+    np_bus_server_close(ls->server, ls->script->closing ? 0 : linger, on_closed, ls);
+}
+
+static void on_drain(struct np_drain *d, int64_t grace)
+{
+    close_server(np_container_of(d, struct lua_server, drain), grace < LINGER ? grace : LINGER);
 }
 
 static struct lua_server *check(lua_State *L)
@@ -54,7 +62,7 @@ static int server_gc(lua_State *L)
     if (!ls) return 0;
     *handle = NULL;
     ls->handle = NULL;
-    close_server(ls);
+    close_server(ls, LINGER);
     release(ls);
     return 0;
 }
@@ -70,7 +78,7 @@ static int server_close(lua_State *L)
 {
     struct lua_server *ls = check(L);
     if (!ls) return 0;
-    close_server(ls);
+    close_server(ls, LINGER);
     struct np_task *t = np_script_of(L)->sched.current;
     if (!ls->server || !t) return close_k(L, NEAP_OK, NULL);
     np_wait_enqueue(&ls->waiters, &t->sleep);
@@ -155,6 +163,8 @@ static struct lua_server *new_server(lua_State *L)
     ls->script = np_script_of(L);
     ls->self_ref = LUA_NOREF;
     np_link_init(&ls->waiters);
+    ls->drain.drain = on_drain;
+    ls->drain.last = true; /* what drains before may still publish */
     ls->handle = handle;
     *handle = ls;
     return ls;
@@ -178,8 +188,11 @@ static int bus_serve(lua_State *L)
         return np_fail(L, err, NULL);
     }
     err = np_bus_server_listen(ls->server, o.host, o.port, &info);
-    if (!err) return 1;
-    close_server(ls);
+    if (!err) {
+        np_drain_add(&ls->script->shutdown, &ls->drain);
+        return 1;
+    }
+    close_server(ls, LINGER);
     return np_fail_info(L, &info);
 }
 

@@ -50,21 +50,31 @@ static void finish(struct np_shutdown *s)
     done(s->arg);
 }
 
+static bool only_last_left(const struct np_shutdown *s)
+{
+    struct np_link *l;
+    np_list_each (l, &s->objects) {
+        if (!np_container_of(l, struct np_drain, link)->last) return false;
+    }
+    return true;
+}
+
 /* The last added that was not asked yet; a `drain` may remove any object, so each search starts
  * over. */
-static struct np_drain *next_to_ask(struct np_shutdown *s)
+static struct np_drain *next_to_ask(struct np_shutdown *s, bool all)
 {
+    bool last_too = all || only_last_left(s);
     for (struct np_link *l = s->objects.prev; l != &s->objects; l = l->prev) {
         struct np_drain *d = np_container_of(l, struct np_drain, link);
-        if (!d->called) return d;
+        if (!d->called && (last_too || !d->last)) return d;
     }
     return NULL;
 }
 
-static void ask_all(struct np_shutdown *s)
+static void ask(struct np_shutdown *s, bool all)
 {
     struct np_drain *d;
-    while ((d = next_to_ask(s))) {
+    while ((d = next_to_ask(s, all))) {
         int64_t left = s->until - np_loop_now(s->loop);
         d->called = true;
         d->drain(d, left > 0 ? left : 0);
@@ -74,14 +84,14 @@ static void ask_all(struct np_shutdown *s)
 static void step(struct np_defer *d)
 {
     struct np_shutdown *s = np_container_of(d, struct np_shutdown, step);
-    ask_all(s);
+    ask(s, false);
     if (np_list_empty(&s->objects)) finish(s);
 }
 
 static void grace_over(struct np_timer *t)
 {
     struct np_shutdown *s = np_container_of(t, struct np_shutdown, timer);
-    ask_all(s);
+    ask(s, true);
     finish(s);
 }
 

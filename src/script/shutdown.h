@@ -19,6 +19,7 @@ struct np_drain {
     struct np_link link;
     struct np_shutdown *owner; /* NULL when not added; zero-initialised is not added */
     bool called;
+    bool last; /* asked only when all that is left is such: what the others need to the end */
     /* Take no new work, finish what is in flight within `grace` ns (0: end at once), then call
      * np_drain_remove, which may be called right inside. Called once. The object may hold on to its
      * memory and to its tasks until then. */

@@ -11,6 +11,7 @@
 #include "bus/sub.h"
 #include "bus/url.h"
 
+static const int64_t linger = NP_NS_PER_SEC;
 #define BYTES(s) ((struct np_bytes){(s), strlen(s)})
 
 /* One bus of several, as a process would have it. */
@@ -52,8 +53,8 @@ static struct node *node(struct world *w, int i, bool serve)
 
 static void stop(struct node *n)
 {
-    if (n->bridge) np_bus_bridge_close(n->bridge, NULL, NULL);
-    if (n->server) np_bus_server_close(n->server, NULL, NULL);
+    if (n->bridge) np_bus_bridge_close(n->bridge, linger, NULL, NULL);
+    if (n->server) np_bus_server_close(n->server, linger, NULL, NULL);
     np_bus_free(n->bus);
     memset(n, 0, sizeof *n);
 }
@@ -201,7 +202,7 @@ static void publishing_here_comes_back_from_the_loop(void **state)
     publish(leaf, "a", "1"); /* right behind the subscription */
     settle(w, leaf);
     assert_string_equal(t.got, "a=1 ");
-    np_bus_bridge_close(leaf->bridge, NULL, NULL);
+    np_bus_bridge_close(leaf->bridge, linger, NULL, NULL);
     leaf->bridge = NULL;
     publish(leaf, "a", "2"); /* on its own again */
     while (t.count < 2)
@@ -347,7 +348,7 @@ static void it_comes_back_and_subscribes_again(void **state)
     take(leaf, &limited, "a", NULL, 3);
     publish(leaf, "a", "1");
     settle(w, leaf);
-    np_bus_server_close(hub->server, NULL, NULL);
+    np_bus_server_close(hub->server, linger, NULL, NULL);
     hub->server = NULL;
     run_until_state(w, leaf, NP_BUS_BRIDGE_AWAY);
     assert_int_equal(np_bus_bridge_get_state(leaf->bridge), NP_BUS_BRIDGE_AWAY);
@@ -419,7 +420,7 @@ static void a_loop_of_bridges_is_refused(void **state)
     run_until_state(w, a, NP_BUS_BRIDGE_FAILED);
     assert_int_equal(a->err, NEAP_EPROTO);
     assert_non_null(strstr(a->why, "loop"));
-    np_bus_bridge_close(a->bridge, NULL, NULL);
+    np_bus_bridge_close(a->bridge, linger, NULL, NULL);
     a->state = NP_BUS_BRIDGE_CONNECTING;
 
     join(w, a, b);

@@ -9,6 +9,7 @@
 #include "bus/sub.h"
 #include "net/dial.h"
 
+static const int64_t linger = NP_NS_PER_SEC;
 #define BYTES(s) ((struct np_bytes){(s), strlen(s)})
 
 /* The other end of a session: what came, and what became of the stream. */
@@ -100,7 +101,7 @@ static void on_server_closed(void *arg)
 static int teardown(void **state)
 {
     struct world *w = *state;
-    if (w->server) np_bus_server_close(w->server, on_server_closed, w);
+    if (w->server) np_bus_server_close(w->server, linger, on_server_closed, w);
     for (size_t i = 0; i < w->npeers; i++)
         if (!w->peers[i].closed) np_stream_close(w->peers[i].stream);
     settle(w);
@@ -444,8 +445,8 @@ static void closing_sends_what_is_owed(void **state)
     settle(w);
     publish(w, "a", "", "last");
     np_loop_poll(&w->loop);
-    np_bus_server_close(w->server, on_server_closed, w);
-    np_bus_server_close(w->server, on_server_closed, w);
+    np_bus_server_close(w->server, linger, on_server_closed, w);
+    np_bus_server_close(w->server, linger, on_server_closed, w);
     expect(w, p, "MSG a 1 4\r\nlast\r\n");
     assert_true(p->closed);
     assert_true(w->server_closed);
@@ -474,9 +475,9 @@ static void it_listens_on_tcp(void **state)
     assert_non_null(strstr(np_buf_data(&p->got), "MSG a 1 2\r\nhi\r\n"));
     assert_ok(np_bus_server_new(w->bus, NULL, &second));
     assert_err(np_bus_server_listen(second, "127.0.0.1", port, &info), NEAP_EADDRINUSE);
-    np_bus_server_close(second, NULL, NULL);
+    np_bus_server_close(second, linger, NULL, NULL);
     np_stream_close(p->stream);
-    np_bus_server_close(w->server, on_server_closed, w);
+    np_bus_server_close(w->server, linger, on_server_closed, w);
     while (w->loop.handles > 0)
         np_loop_poll(&w->loop);
     settle(w);
@@ -513,7 +514,7 @@ static enum neap_err a_session(void *arg)
     served = p.closed; /* the session was dropped for want of memory */
     if (!p.closed) np_stream_close(mine);
 done:
-    np_bus_server_close(server, on_server_closed, w);
+    np_bus_server_close(server, linger, on_server_closed, w);
     settle(w);
     assert_true(w->server_closed);
     np_bus_free(bus);
