@@ -170,7 +170,8 @@ static enum neap_err response_done(struct np_http1_parser *p)
     struct np_http_head *h = p->head;
     if (h->major != 1) return np_http1_fail(p, 505, NEAP_ENOTSUP, "not HTTP/1");
     h->status = p->ll.status_code;
-    if (h->status < 100) return bad(p, "bad status");
+    const char *after = p->base + sizeof "HTTP/1.1 200" - 1; /* llhttp 8 lets "0200" pass */
+    if (h->status < 100 || (*after != ' ' && *after != '\r')) return bad(p, "bad status");
     h->upgrade = p->ll.upgrade != 0 && h->status == 101;
     if (!h->reason.p) h->reason.p = "";
     if (!np_http_is_value(h->reason.p, h->reason.n)) return bad(p, "bad reason phrase");

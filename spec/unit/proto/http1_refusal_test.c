@@ -212,6 +212,7 @@ static void bad_responses(void **state)
     static const char *const cases[] = {
         "HTTP/1.1 99 No\r\n\r\n",
         "HTTP/1.1 20 No\r\n\r\n",
+        "HTTP/1.1 0200 No\r\n\r\n",
         "HTTP/1.1 2000 No\r\n\r\n",
         "HTTP/2.0 200 OK\r\n\r\n",
         "SSH-2.0-OpenSSH_9.2\r\n",
