@@ -50,7 +50,7 @@ as_root() {
     "$@"
   else
     command -v sudo >/dev/null || die "needs root to install packages, and there is no sudo: run as root
-  apt-get install $missing"
+  apt-get update && apt-get install$missing"
     sudo "$@"
   fi
 }
@@ -80,7 +80,7 @@ install_missing() {
   done
   if [ -z "$missing" ]; then return 0; fi
   say "To $purpose, these packages will be installed:$missing"
-  confirm || die "not installed. To do it yourself: apt-get install$missing"
+  confirm || die "not installed. To do it yourself: apt-get update && apt-get install$missing"
   stale=
   for p in $missing; do
     known "$p" || stale=1
