@@ -47,7 +47,7 @@ static enum neap_err check_own(const struct np_http_header *h, struct given *g)
     case 10:
         if (!np_http_name_is(h->name, "connection", 10)) break;
         if (np_http_name_is(h->value, "close", 5)) return once(&g->close);
-        return NEAP_EINVAL;
+        return np_http_name_is(h->value, "keep-alive", 10) ? NEAP_OK : NEAP_EINVAL;
     case 14:
         if (np_http_name_is(h->name, "content-length", 14)) return NEAP_EINVAL;
         break;

@@ -42,7 +42,8 @@ enum neap_err np_http_origin_get(struct np_http_client *c, const struct np_http_
 {
     char key[512];
     int n = r->unix_path ? snprintf(key, sizeof key, "unix:%s", r->unix_path)
-                         : snprintf(key, sizeof key, "%s:%d", r->host, r->port);
+                         : snprintf(key, sizeof key, strchr(r->host, ':') ? "[%s]:%d" : "%s:%d",
+                                    r->host, r->port);
     if (n < 0 || (size_t)n >= sizeof key) return NEAP_EINVAL;
     struct np_http_origin *o = np_map_get(&c->origins, key, (size_t)n);
     if (!o) o = new_origin(c, r, key, (size_t)n);

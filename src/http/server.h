@@ -49,9 +49,10 @@ struct np_http_server_handler {
     void (*on_request)(struct np_http_exchange *x, void *arg);
     /* A piece of body that was asked for by np_http_body_start; lent. */
     void (*on_body)(struct np_http_exchange *x, const char *data, size_t n);
-    /* The body is complete (NEAP_OK), or cannot be had: NEAP_ELIMIT (larger than max_body; the
-     * server then answers 413 by itself if nothing was answered), NEAP_ETIMEDOUT, NEAP_EPROTO,
-     * NEAP_ECONNRESET. */
+    /* The body is complete (NEAP_OK), or cannot be had: NEAP_ELIMIT (larger than max_body),
+     * NEAP_ETIMEDOUT, NEAP_EPROTO, NEAP_ECONNRESET, NEAP_ECLOSED. It may be answered in here even
+     * then; if no answer was begun, the server says 413, 408 or 400 by itself and on_abort
+     * follows. */
     void (*on_body_end)(struct np_http_exchange *x, enum neap_err err);
     /* A streamed answer may go on: the queue fell to low water. */
     void (*on_drain)(struct np_http_exchange *x);
@@ -109,9 +110,11 @@ void np_http_exchange_peer(struct np_http_exchange *x, char *out, size_t size);
 void np_http_body_start(struct np_http_exchange *x);
 void np_http_body_stop(struct np_http_exchange *x); /* back-pressure */
 
-/* The whole answer at once: Content-Length, Date, Connection are the server's (a header given twice
- * is refused with NEAP_EINVAL as are bad ones, and then nothing was written). HEAD and 204/304 get
- * no body bytes. */
+/* The whole answer at once. Content-Length and Transfer-Encoding are the server's: giving them is
+ * refused with NEAP_EINVAL, as are bad headers, and then nothing was written. An owner's Date or
+ * Server stands in for the server's own; of Connection an owner may say "close" (and "keep-alive",
+ * which means nothing). HEAD and 204/304 get no body bytes. NEAP_ECLOSED when it was answered or
+ * broken off before, NEAP_ELIMIT when too much is queued, NEAP_ENOMEM. */
 NEAP_MUST_CHECK enum neap_err np_http_respond(struct np_http_exchange *x, int status,
                                               const struct np_http_header *headers, size_t nheaders,
                                               const char *body, size_t n);

@@ -82,7 +82,35 @@ static void a_body_nobody_wants_is_thrown_away(void **state)
     run_until(t.f, c.ended);
     assert_true(has(&c, "ignored"));
     assert_true(has(&c, "Connection: close"));
+    end_finish(t.f, &c);
+    site_connect(&t, &c);
+    send_text(&c, POST("/ignore", "Transfer-Encoding: chunked\r\n") "1d4c0\r\n");
+    run_until(t.f, has(&c, "ignored"));
+    assert_false(has(&c, "Connection: close")); /* it could not know */
+    send_text(&c, rest);
+    run_some(t.f);
+    assert_int_equal(c.ended, 0);
+    send_text(&c, rest);
+    run_until(t.f, c.ended);
     test_free(rest);
+    end_finish(t.f, &c);
+    site_close(&t);
+}
+
+static void a_late_answer_throws_the_body_away_and_goes_on(void **state)
+{
+    struct site t;
+    struct end c;
+    site_open(*state, &t, NULL);
+    site_connect(&t, &c);
+    send_text(&c, POST("/later", "Content-Length: 5\r\n") "hello" GET("/hello"));
+    run_until(t.f, t.nheld == 1);
+    run_some(t.f);
+    assert_false(t.held[0]->body_complete);
+    site_text(t.held[0], 200, "late");
+    run_until(t.f, has(&c, "\r\n\r\nhello"));
+    assert_int_equal(t.bodies, 0);
+    assert_int_equal(t.requests, 2);
     end_finish(t.f, &c);
     site_close(&t);
 }
@@ -378,6 +406,7 @@ int main(void)
         TEST(a_request_without_a_body_ends_its_body_at_once),
         TEST(a_client_that_expects_100_gets_it_when_the_body_is_wanted),
         TEST(a_body_nobody_wants_is_thrown_away),
+        TEST(a_late_answer_throws_the_body_away_and_goes_on),
         TEST(a_stopped_body_holds_the_client_back),
         TEST(refusals),
         TEST(long_heads_are_refused),
