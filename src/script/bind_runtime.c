@@ -30,6 +30,13 @@ static void set_count(lua_State *L, const char *name, size_t n)
     lua_setfield(L, -2, name);
 }
 
+/* What is open on the loop, without the HTTP client's pool: that one lives as long as the state,
+ * and what it holds open counts by itself. */
+static size_t open_things(const struct np_script *s)
+{
+    return s->loop->handles - (s->http ? 1 : 0);
+}
+
 /* stats() → { tasks, handles, refs, drains, memory }: what is alive right now, and the bytes the
  * Lua state holds. */
 static int runtime_stats(lua_State *L)
@@ -42,7 +49,7 @@ static int runtime_stats(lua_State *L)
     }
     lua_createtable(L, 0, 5);
     set_count(L, "tasks", s->sched.live);
-    set_count(L, "handles", s->loop->handles);
+    set_count(L, "handles", open_things(s));
     set_count(L, "refs", s->refs);
     set_count(L, "drains", drains);
     set_count(L, "memory", s->memory);
