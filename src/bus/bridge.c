@@ -83,7 +83,8 @@ static int64_t backoff(struct np_bus_bridge *b)
         span *= 2;
     if (span > b->opts.reconnect_max) span = b->opts.reconnect_max;
     if (b->attempts < 32) b->attempts++;
-    return span / 2 + (int64_t)(np_rng_unit(&b->rng) * (double)(span / 2));
+    int64_t half = span / 2;
+    return half + (int64_t)(np_rng_unit(&b->rng) * (double)half);
 }
 
 void np_bridge_lost(struct np_bus_bridge *b, enum neap_err err, const char *fmt, ...)

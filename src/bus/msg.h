@@ -27,7 +27,7 @@ struct np_bus_out {
 };
 
 /* A copy, with one reference. NULL when out of memory. */
-struct np_bus_msg *np_bus_msg_new(const struct np_bus_out *m);
+struct np_bus_msg *np_bus_msg_new(const struct np_bus_out *out);
 struct np_bus_msg *np_bus_msg_ref(struct np_bus_msg *m);
 void np_bus_msg_unref(struct np_bus_msg *m); /* NULL is allowed */
 /* What it counts against a subscription's pending bytes. */

@@ -111,8 +111,9 @@ static enum neap_err make_inboxes(struct np_bus *bus)
     struct inboxes *in = np_calloc(1, sizeof *in);
     if (!in) return NEAP_ENOMEM;
     np_bus_new_inbox(in->prefix);
-    strcat(in->prefix, ".*");
     size_t n = strlen(in->prefix);
+    memcpy(in->prefix + n, ".*", 3);
+    n += 2;
     enum neap_err err =
         np_bus_subscribe(bus, (struct np_bytes){in->prefix, n}, &opts, &handler, in, &in->sub);
     if (err) {

@@ -251,11 +251,18 @@ static bool do_pub(struct session *c, const struct np_nats_msg *m)
         return false;
     }
     struct np_bus_out out = {m->subject, m->reply, m->headers, m->payload};
-    size_t interested;
+    size_t interested = 0;
     enum neap_err err =
         np_bus_publish(c->server->bus, &out, c->echo ? NULL : (const void *)c, &interested);
     if (err == NEAP_EINVAL) return refuse_message(c, "Invalid Publish Subject");
-    if (err) return refuse_message(c, "Message Not Delivered");
+    if (err == NEAP_EMSGSIZE) { /* the bus this one is bridged to takes less */
+        fail(c, "Maximum Payload Violation");
+        return false;
+    }
+    if (err) { /* lost, as messages may be; clients would take an -ERR for the end of all */
+        c->server->bus->stats.dropped++;
+        interested = 0;
+    }
     if (interested == 0 && m->reply.n > 0 && c->no_responders) answer_no_responders(c, m->reply);
     return true;
 }

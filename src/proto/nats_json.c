@@ -48,9 +48,14 @@ struct reader {
     const char *end;
 };
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static void skip_blanks(struct reader *r)
 {
-    while (r->at < r->end && memchr(" \t\r\n", *r->at, 4))
+    while (r->at < r->end && is_blank(*r->at))
         r->at++;
 }
 
