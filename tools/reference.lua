@@ -12,7 +12,7 @@ local HIDDEN = { prelude = true, repl = true, test = true } -- no modules for sc
 local function read_file(path)
   local file = io.open(path, "rb")
   if not file then return nil end
-  local text = file:read "a"
+  local text = file:read "*a"
   file:close()
   return text
 end
@@ -409,7 +409,7 @@ local function main(...)
       print(directory .. "/" .. name .. ": not what the annotations say")
     end
     if list[1] then print "run tools/reference.lua" end
-    os.exit(list[1] == nil)
+    os.exit(list[1] and 1 or 0)
   end
   os.execute(("mkdir -p '%s'"):format(directory))
   for _, name in ipairs(list) do
