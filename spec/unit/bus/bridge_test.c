@@ -614,6 +614,50 @@ static void a_remote_that_says_nothing_times_out(void **state)
     remote_close(&r);
 }
 
+/* --- out of memory --- */
+
+static enum neap_err join_and_publish(struct world *w, struct node *hub, struct node *leaf)
+{
+    static const struct np_bus_sub_handler quiet = {.on_message = on_message};
+    static struct taker t;
+    struct np_bus_bridge_options opts = quick(false);
+    memset(&t, 0, sizeof t);
+    enum neap_err err = np_bus_new(&w->loop, NULL, &hub->bus);
+    if (!err) err = np_bus_new(&w->loop, NULL, &leaf->bus);
+    if (!err) err = np_bus_server_new(hub->bus, NULL, &hub->server);
+    if (!err) err = np_bus_server_listen(hub->server, "127.0.0.1", 0, NULL);
+    if (!err) err = np_bus_subscribe(leaf->bus, BYTES("a"), NULL, &quiet, &t, &t.sub);
+    if (!err)
+        err = np_bus_bridge_open(leaf->bus, "127.0.0.1", np_bus_server_port(hub->server), &opts,
+                                 on_state, leaf, &leaf->bridge, NULL);
+    while (!err && leaf->state == NP_BUS_BRIDGE_CONNECTING)
+        np_loop_poll(&w->loop);
+    if (!err && leaf->state == NP_BUS_BRIDGE_FAILED) err = NEAP_ENOMEM;
+    if (!err) err = try_publish(leaf, "a", "x");
+    for (int i = 0; i < 20 && !err; i++)
+        np_loop_poll(&w->loop);
+    np_bus_unsubscribe(t.sub);
+    return err;
+}
+
+static enum neap_err a_bridged_life(void *arg)
+{
+    struct world *w = arg;
+    enum neap_err err = join_and_publish(w, &w->nodes[0], &w->nodes[1]);
+    stop(&w->nodes[0]);
+    stop(&w->nodes[1]);
+    while (w->loop.handles > 0 || !np_list_empty(&w->loop.deferred))
+        np_loop_poll(&w->loop);
+    return err;
+}
+
+static void out_of_memory_ends_a_connection_at_most(void **state)
+{
+    struct world *w = *state;
+    assert_ok(a_bridged_life(w)); /* the loop keeps what it has grown */
+    assert_true(np_test_oom(a_bridged_life, w) > 20);
+}
+
 static void urls_are_read(void **state)
 {
     static const struct {
@@ -661,6 +705,7 @@ int main(void)
         TEST(it_says_what_a_client_should),
         TEST(a_silent_remote_is_left),
         TEST(a_remote_that_says_nothing_times_out),
+        TEST(out_of_memory_ends_a_connection_at_most),
         TEST(urls_are_read),
     };
     return cmocka_run_group_tests_name("bus.bridge", tests, NULL, NULL);
