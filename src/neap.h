@@ -228,8 +228,9 @@ typedef void (*neap_function)(neap_call *call, void *user);
 
 /* Makes `fn` callable as `require "neap.host".<name>(…)`. It reads the arguments, sets results, and
  * finishes the call exactly once: before it returns, or later from the host's thread while the task
- * that called it waits. `user` must live as long as the host. Exporting a name again replaces it.
- * NEAP_EINVAL for a name that is no identifier, NEAP_ENOMEM. */
+ * that called it waits (which keeps the loop alive; another thread comes by with neap_post). `user`
+ * must live as long as the host. Exporting a name again replaces it. NEAP_EINVAL for a name that is
+ * no identifier, NEAP_ENOMEM. */
 NEAP_API NEAP_MUST_CHECK enum neap_err neap_export(neap_t *n, const char *name, neap_function fn,
                                                    void *user);
 

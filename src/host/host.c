@@ -173,6 +173,7 @@ void neap_close_with(neap_t *n, void (*closed)(void *user), void *user)
     n->closed = closed;
     n->closed_user = user;
     if (!n->started) {
+        np_worker_run_posts(&n->worker);
         on_worker_closed(n);
         return;
     }

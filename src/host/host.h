@@ -78,6 +78,9 @@ NEAP_MUST_CHECK enum neap_err np_worker_open(struct np_worker *w, neap_t *n, uv_
  * loop of its own). */
 void np_worker_close(struct np_worker *w, void (*closed)(void *arg), void *arg);
 
+/* Calls what neap_post left. */
+void np_worker_run_posts(struct np_worker *w);
+
 /* What a stop asks for, on the worker's thread. */
 void np_host_stop(neap_t *n, enum np_stop_request how);
 

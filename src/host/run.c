@@ -37,6 +37,10 @@ void np_host_stop(neap_t *n, enum np_stop_request how)
     if (n->stopped || n->closing || !n->worker.script) return;
     struct np_shutdown *s = &n->worker.script->shutdown;
     if (!np_shutting_down(s)) n->had_drains = !np_list_empty(&s->objects);
+    if (n->had_drains && how == NP_STOP_DRAIN && !np_shutting_down(s)) {
+        np_logf(n->log, NP_LOG_INFO, "stopping: what is in flight has %g seconds to end",
+                n->options.drain_timeout);
+    }
     int64_t grace = how == NP_STOP_NOW ? 0 : np_seconds(n->options.drain_timeout);
     np_shutdown_start(s, grace, on_drained, n);
 }
@@ -51,6 +55,7 @@ enum neap_err neap_run(neap_t *n)
     if (n->options.handle_signals) err = np_signals_start(&signals, n);
     if (err) return np_host_fail(n, err, "cannot listen for signals");
     n->running = true;
+    np_worker_run_posts(&n->worker); /* they keep no loop alive by themselves */
     if (!n->failed && !n->stopped) np_loop_run(&n->worker.loop);
     n->running = false;
     np_signals_stop(&signals);

@@ -25,8 +25,6 @@ static void stop_host(int signum, void *arg)
     neap_t *n = arg;
     int none = 0;
     if (atomic_compare_exchange_strong(&n->signal, &none, signum)) {
-        np_logf(n->log, NP_LOG_INFO, "%s: ending what is in flight; once more to end at once",
-                signum == SIGINT ? "interrupted" : "terminated");
         neap_stop(n);
         return;
     }

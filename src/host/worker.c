@@ -10,7 +10,7 @@ struct post {
     void *user;
 };
 
-static void run_posts(struct np_worker *w)
+void np_worker_run_posts(struct np_worker *w)
 {
     struct np_mpsc_node *node;
     while ((node = np_mpsc_pop(&w->posts))) {
@@ -23,7 +23,7 @@ static void run_posts(struct np_worker *w)
 static void on_wake(uv_async_t *h)
 {
     struct np_worker *w = h->data;
-    run_posts(w);
+    np_worker_run_posts(w);
     enum np_stop_request how = atomic_load(&w->host->stop_request);
     if (how != NP_STOP_NONE) np_host_stop(w->host, how);
 }
@@ -39,9 +39,22 @@ enum neap_err neap_post(neap_t *n, void (*fn)(neap_t *n, void *user), void *user
     return NEAP_OK;
 }
 
+/* Natives that scripts wait for keep the loop alive, as nothing else of theirs may. */
+static void hold(struct np_runtime *rt, bool on)
+{
+    neap_t *n = np_host_of(rt);
+    if (n->options.keep_alive || n->closing) return;
+    if (on) {
+        uv_ref((uv_handle_t *)&n->worker.wake);
+    } else {
+        uv_unref((uv_handle_t *)&n->worker.wake);
+    }
+}
+
 static enum neap_err open_script(struct np_worker *w)
 {
     neap_t *n = w->host;
+    n->runtime.hold = hold;
     struct np_script_options so = {.loop = &w->loop,
                                    .log = n->log,
                                    .registry = n->registry,
@@ -83,7 +96,7 @@ void np_worker_close(struct np_worker *w, void (*closed)(void *arg), void *arg)
 {
     neap_t *n = w->host;
     atomic_store(&n->can_wake, false);
-    run_posts(w);
+    np_worker_run_posts(w);
     np_host_end_subscriptions(n);
     np_host_end_pickers(n);
     np_script_free(w->script);

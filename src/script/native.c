@@ -68,11 +68,23 @@ static void free_if_done(neap_call *call)
     np_free(call);
 }
 
+/* A call that a task waits for keeps the loop alive: C may finish it from anywhere. */
+static void set_state(neap_call *call, enum np_call_state state)
+{
+    struct np_runtime *rt = call->runtime;
+    bool was = call->state == NP_CALL_WAITING;
+    bool is = state == NP_CALL_WAITING;
+    call->state = state;
+    if (!rt || was == is) return;
+    rt->outstanding = is ? rt->outstanding + 1 : rt->outstanding - 1;
+    if (rt->hold && rt->outstanding == (is ? 1 : 0)) rt->hold(rt, is);
+}
+
 /* The result is not wanted any more: tell C once, which may finish the call right now. */
 static void make_unwanted(neap_call *call)
 {
     if (call->state != NP_CALL_WAITING) return;
-    call->state = NP_CALL_UNWANTED;
+    set_state(call, NP_CALL_UNWANTED);
     if (call->on_cancel) call->on_cancel(call, call->on_cancel_user);
 }
 
@@ -87,8 +99,8 @@ static int call_gc(lua_State *L)
     neap_call *call = *box;
     if (!call) return 0;
     *box = NULL;
-    call->runtime = NULL;
     make_unwanted(call);
+    call->runtime = NULL;
     call->held = false;
     free_if_done(call);
     return 0;
@@ -158,7 +170,7 @@ static int call_native(lua_State *L)
     call->finished = false;
     native->fn(call, native->user);
     if (call->finished) return push_outcome(L, call);
-    call->state = NP_CALL_WAITING;
+    set_state(call, NP_CALL_WAITING);
     return np_wait(L, &call->wait, NP_NO_TIMEOUT, on_wait_cancelled, on_finished, call);
 }
 
@@ -173,7 +185,7 @@ void neap_call_finish(neap_call *call)
     if (call->finished) return;
     call->finished = true;
     enum np_call_state was = call->state;
-    call->state = NP_CALL_FINISHED;
+    set_state(call, NP_CALL_FINISHED);
     if (was == NP_CALL_WAITING) np_wake(&call->wait, NEAP_OK);
     free_if_done(call);
 }

@@ -17,6 +17,10 @@ struct np_runtime {
     int exit_code; /* of the program, where the script set one */
     /* Stops the host: at once, or by a drain. NULL: cannot be stopped. */
     void (*stop)(struct np_runtime *rt, bool now);
+    /* The first native call is outstanding, or none is any more: the loop is to live on for it, or
+     * need not. NULL: nobody minds. */
+    void (*hold)(struct np_runtime *rt, bool on);
+    size_t outstanding;     /* native calls that tasks wait for */
     struct np_link natives; /* C functions that scripts may call: see native.h */
 };
 

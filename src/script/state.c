@@ -81,6 +81,7 @@ enum neap_err np_script_new(const struct np_script_options *opts, struct np_scri
         return np_err_plain(info, err);
     }
     s->open_handles = 3;
+    np_loop_retain(s->loop); /* an embedder is told that all is closed when these are, too */
     s->L = lua_newstate(allocate, s);
     if (!s->L) {
         np_script_free(s);
@@ -102,7 +103,10 @@ static void on_handle_closed(uv_handle_t *h)
 {
     struct np_sched *sched = h->data;
     struct np_script *s = np_container_of(sched, struct np_script, sched);
-    if (--s->open_handles == 0) np_free(s);
+    if (--s->open_handles > 0) return;
+    struct np_loop *loop = s->loop;
+    np_free(s);
+    np_loop_release(loop);
 }
 
 static void close_handles(struct np_script *s)

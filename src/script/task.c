@@ -10,6 +10,8 @@
 
 #define MAX_FREE_TASKS 1024 /* kept with their coroutines */
 #define MAX_TURNS 4096      /* resumes in one drain before I/O gets its share */
+#define SPARE_TURNS 16      /* … and beside one for each task, when the state closes */
+#define MAX_REFUSALS 16     /* waits that a cancelled task is refused at once */
 
 /* What a wait yields, so that a coroutine of the script's own can tell it from its own yields. */
 static char wait_mark;
@@ -47,6 +49,15 @@ static void on_check(uv_check_t *h)
     np_sched_run(h->data);
 }
 
+static struct np_task *end_wait(struct np_wait *w)
+{
+    struct np_task *t = w->task;
+    w->task = NULL;
+    t->wait = NULL;
+    if (np_timer_armed(&t->timer)) np_timer_stop(&t->timer);
+    return t;
+}
+
 /* --- running */
 
 /* The message handler of every task: keeps the error value and adds where it was raised. */
@@ -79,6 +90,17 @@ static int task_main(lua_State *L)
     lua_insert(L, 2);
     int status = lua_pcallk(L, nargs, LUA_MULTRET, 2, (lua_KContext)t, task_main_k);
     return task_main_k(L, status, (lua_KContext)t);
+}
+
+/* Only a script that meddles with coroutines behind the prelude's back leaves something here. */
+static void leave_nothing_behind(struct np_task *t)
+{
+    struct np_wait *w = t->wait;
+    if (w) {
+        w->cancel(w);
+        end_wait(w);
+    }
+    np_list_remove(&t->ready);
 }
 
 static void adopt_children(struct np_task *t)
@@ -117,6 +139,7 @@ static void end_task(struct np_task *t, int status, int nresults)
     struct np_sched *s = &t->script->sched;
     if (status != LUA_OK) t->failed = true; /* an error outside task_main's pcall: out of memory */
     t->state = NP_TASK_DONE;
+    leave_nothing_behind(t);
     adopt_children(t);
     if (t->done) {
         t->done(t, !t->failed, t->failed ? 1 : nresults - 2);
@@ -148,7 +171,9 @@ static void resume(struct np_task *t, int nargs)
 void np_sched_run(struct np_sched *s)
 {
     if (s->current) return; /* an embedder runs the loop from inside a script: not our turn */
-    for (int turns = 0; turns < MAX_TURNS; turns++) {
+    bool closing = s->root->script->closing;
+    size_t max = closing ? s->live + SPARE_TURNS : MAX_TURNS;
+    for (size_t turns = 0; turns < max; turns++) {
         struct np_link *l = np_list_pop_front(&s->ready);
         if (!l) break;
         struct np_task *t = np_container_of(l, struct np_task, ready);
@@ -221,10 +246,11 @@ static struct np_task *begin_task(struct np_script *s, struct np_task *parent, c
     t->parent = parent ? parent : s->sched.root;
     np_list_push_back(&t->parent->children, &t->sibling);
     t->wait = NULL;
-    t->deadline = t->parent->deadline;
-    t->cancel_code = t->parent->cancel_code;
-    t->raise = t->failed = false;
-    t->shield = 0;
+    t->sheltered = t->parent->shield > 0;
+    t->deadline = t->sheltered ? NP_TIME_NEVER : t->parent->deadline;
+    t->cancel_code = t->sheltered ? NEAP_OK : t->parent->cancel_code;
+    t->raise = t->refused = t->failed = false;
+    t->shield = t->refusals = 0;
     t->label = label;
     t->done = NULL;
     t->arg = NULL;
@@ -283,6 +309,12 @@ struct np_task *np_task_current(lua_State *L)
 
 /* --- waiting */
 
+static int raise_refused(lua_State *L)
+{
+    return luaL_error(L,
+                      "cannot wait here: the call crosses a C function that cannot be suspended");
+}
+
 static int raise_cancelled(lua_State *L, struct np_task *t)
 {
     np_push_error(L, t->cancel_code, "%s",
@@ -299,21 +331,38 @@ static int wait_k(lua_State *L, int status, lua_KContext ctx)
         t->raise = false;
         return raise_cancelled(L, t);
     }
+    if (t->refused) {
+        t->refused = false;
+        return raise_refused(L);
+    }
     return t->wait_fn(L, t->wait_err, t->wait_ctx);
 }
 
-/* Why the task may not wait now, as a raised error; returns when it may. */
-static void check_may_wait(lua_State *L, struct np_task *t, struct np_wait *w,
+static int refuse_later(lua_State *L, struct np_task *t)
+{
+    t->raise = true;
+    push_ready(t);
+    lua_pushlightuserdata(L, &wait_mark);
+    return lua_yieldk(L, 1, (lua_KContext)t, wait_k);
+}
+
+/* Why the task may not wait now, as a raised error. True when it may; false when it is to be refused
+ * a turn later (refuse_later): a cancelled task that goes on asking, in a loop that catches every
+ * error, must not keep the others and the loop from going on. */
+static bool check_may_wait(lua_State *L, struct np_task *t, struct np_wait *w,
                            void (*cancel)(struct np_wait *w))
 {
     bool expired = t && t->deadline <= np_loop_now(t->script->loop);
     if (t && expired && !t->shield && !t->cancel_code) t->cancel_code = NEAP_ETIMEDOUT;
     bool cancelled = t && t->cancel_code && !t->shield;
-    if (t && !cancelled && !t->wait && lua_isyieldable(L) && lua_checkstack(L, 2)) return;
+    bool can_yield = t && !t->wait && lua_isyieldable(L) && lua_checkstack(L, 2);
+    if (can_yield && !cancelled) return true;
     cancel(w);
     if (!t) luaL_error(L, "waiting is only possible inside a task");
+    if (cancelled && can_yield && ++t->refusals > MAX_REFUSALS) return false;
     if (cancelled) raise_cancelled(L, t);
-    luaL_error(L, "cannot wait here: the call crosses a C function that cannot be suspended");
+    raise_refused(L);
+    return false;
 }
 
 static bool arm_timer(struct np_task *t, int64_t timeout)
@@ -330,7 +379,7 @@ int np_wait(lua_State *L, struct np_wait *w, int64_t timeout, void (*cancel)(str
             np_wait_fn k, void *ctx)
 {
     struct np_task *t = np_script_of(L)->sched.current;
-    check_may_wait(L, t, w, cancel);
+    if (!check_may_wait(L, t, w, cancel)) return refuse_later(L, t);
     if (!arm_timer(t, timeout)) {
         cancel(w);
         return luaL_error(L, "not enough memory");
@@ -349,22 +398,13 @@ int np_wait(lua_State *L, struct np_wait *w, int64_t timeout, void (*cancel)(str
 int np_task_yield(lua_State *L, np_wait_fn k, void *ctx)
 {
     struct np_task *t = np_script_of(L)->sched.current;
-    check_may_wait(L, t, t ? &t->sleep : NULL, np_wait_dequeue);
+    if (!check_may_wait(L, t, t ? &t->sleep : NULL, np_wait_dequeue)) return refuse_later(L, t);
     t->wait_fn = k;
     t->wait_ctx = ctx;
     t->wait_err = NEAP_OK;
     push_ready(t);
     lua_pushlightuserdata(L, &wait_mark);
     return lua_yieldk(L, 1, (lua_KContext)t, wait_k);
-}
-
-static struct np_task *end_wait(struct np_wait *w)
-{
-    struct np_task *t = w->task;
-    w->task = NULL;
-    t->wait = NULL;
-    if (np_timer_armed(&t->timer)) np_timer_stop(&t->timer);
-    return t;
 }
 
 void np_wake(struct np_wait *w, enum neap_err err)
@@ -386,6 +426,14 @@ static void on_timer(struct np_timer *timer)
     struct np_wait *w = t->wait;
     w->cancel(w);
     np_wake(w, NEAP_ETIMEDOUT);
+}
+
+void np_task_refuse_wait(struct np_task *t)
+{
+    if (t->state == NP_TASK_RUNNING) return; /* no wait of ours */
+    leave_nothing_behind(t);
+    t->state = NP_TASK_RUNNING;
+    t->refused = !t->raise;
 }
 
 void np_wait_dequeue(struct np_wait *w)
@@ -426,26 +474,43 @@ static void cancel_one(struct np_task *t, enum neap_err code)
     break_wait(t);
 }
 
-/* The task after `t` in a walk of the tree under `top`, parents first; NULL at the end. */
-static struct np_task *next_in_tree(struct np_task *t, struct np_task *top)
+/* The first child of `parent` at or after `l`; without those in its shield, unless `all`. */
+static struct np_task *child_from(struct np_link *l, struct np_task *parent, bool all)
 {
-    if (!np_list_empty(&t->children)) {
-        return np_container_of(t->children.next, struct np_task, sibling);
-    }
-    while (t != top) {
-        if (t->sibling.next != &t->parent->children) {
-            return np_container_of(t->sibling.next, struct np_task, sibling);
-        }
-        t = t->parent;
+    for (; l != &parent->children; l = l->next) {
+        struct np_task *t = np_container_of(l, struct np_task, sibling);
+        if (all || !t->sheltered || !parent->shield) return t;
     }
     return NULL;
 }
 
+/* The task after `t` in a walk of the tree under `top`, parents first; NULL at the end. */
+static struct np_task *next_in_tree(struct np_task *t, struct np_task *top, bool all)
+{
+    struct np_task *next = child_from(t->children.next, t, all);
+    while (!next && t != top) {
+        next = child_from(t->sibling.next, t->parent, all);
+        t = t->parent;
+    }
+    return next;
+}
+
 void np_task_cancel(struct np_task *t, enum neap_err code)
 {
-    for (struct np_task *i = t; i; i = next_in_tree(i, t)) {
+    for (struct np_task *i = t; i; i = next_in_tree(i, t, false)) {
         cancel_one(i, code);
     }
+}
+
+void np_task_shield_begin(struct np_task *t)
+{
+    t->shield++;
+}
+
+void np_task_shield_end(struct np_task *t)
+{
+    if (t->shield == 0 || --t->shield > 0) return;
+    if (t->cancel_code) np_task_cancel(t, t->cancel_code);
 }
 
 void np_task_set_deadline(struct np_task *t, int64_t at)
@@ -534,7 +599,7 @@ enum neap_err np_sched_init(struct np_sched *s, struct np_script *script)
 void np_sched_cancel_all(struct np_sched *s, enum neap_err code)
 {
     struct np_task *root = s->root;
-    for (struct np_task *t = next_in_tree(root, root); t; t = next_in_tree(t, root)) {
+    for (struct np_task *t = next_in_tree(root, root, false); t; t = next_in_tree(t, root, false)) {
         cancel_one(t, code);
     }
 }
@@ -542,7 +607,7 @@ void np_sched_cancel_all(struct np_sched *s, enum neap_err code)
 void np_sched_abandon(struct np_sched *s)
 {
     struct np_task *root = s->root;
-    for (struct np_task *t = next_in_tree(root, root); t; t = next_in_tree(t, root)) {
+    for (struct np_task *t = next_in_tree(root, root, true); t; t = next_in_tree(t, root, true)) {
         if (!t->wait) continue;
         struct np_wait *w = t->wait;
         w->cancel(w);

@@ -14,11 +14,14 @@
  * back (or marks it to be ignored) and must not wake.
  * - A timeout of the operation is a result (the continuation gets NEAP_ETIMEDOUT). Cancellation and
  * the task's deadline raise an error object (ECANCELED, ETIMEDOUT) out of the wait, and out of each
- *   later one, so that a loop that ignores errors still ends.
+ *   later one. A loop that catches them and waits again gets its turn with the others, so that it
+ *   does not stop the host.
  * - Tasks form a tree: cancelling one cancels its children. Children of a task that ends by itself
  *   become its parent's.
+ * - In a shield a task hears of no cancellation, nor do the children it starts there, until the
+ *   shield ends.
  * - A wait inside a coroutine of the script's own suspends the whole task (lua/neap/prelude.lua
- *   passes it up).
+ *   passes it up); nobody else may resume or close that coroutine meanwhile.
  */
 #ifndef NP_SCRIPT_TASK_H
 #define NP_SCRIPT_TASK_H
@@ -57,6 +60,9 @@ void np_wake(struct np_wait *w, enum neap_err err);
 int np_task_yield(lua_State *L, np_wait_fn k, void *ctx);
 /* The light userdata that a wait yields (for lua/neap/prelude.lua). */
 void *np_task_wait_mark(void);
+/* For the prelude as well: a coroutine's wait cannot be passed up, as its caller cannot be
+ * suspended. Takes the wait back; it raises when the coroutine is resumed. */
+void np_task_refuse_wait(struct np_task *t);
 static inline bool np_waiting(const struct np_wait *w)
 {
     return w->task != NULL;
@@ -93,8 +99,11 @@ struct np_task {
     int64_t deadline;          /* NP_TIME_NEVER if none; inherited: the smaller wins */
     enum neap_err cancel_code; /* NEAP_OK until cancelled; ECANCELED or ETIMEDOUT */
     bool raise;                /* the wait ended by cancellation: its continuation raises */
+    bool refused;              /* the wait cannot be: its continuation raises */
     bool failed;               /* its function raised */
+    bool sheltered;            /* started inside a shield of its parent's */
     unsigned shield;           /* > 0: cancellation is held back */
+    unsigned refusals;         /* waits it was refused since it was cancelled */
     int nargs;                 /* for the first resume */
     const char *label;         /* static text for logs: "request", "timer" … */
     /* Called once when the task has ended, not in Lua. The function it ran is at index 1 of `co`;
@@ -133,6 +142,10 @@ struct np_task *np_task_new_c(struct np_script *s, lua_CFunction fn, void *arg,
 void np_task_start(struct np_task *t, bool later);
 /* Cancels it and its children. Idempotent; a task that is done is left alone. */
 void np_task_cancel(struct np_task *t, enum neap_err code);
+/* Holds cancellation back until the same number of ends; with the last, what came meanwhile reaches
+ * the children started inside, and the task at its next wait. */
+void np_task_shield_begin(struct np_task *t);
+void np_task_shield_end(struct np_task *t);
 /* Makes the deadline the smaller of what it is and `at` (loop time, ns). */
 void np_task_set_deadline(struct np_task *t, int64_t at);
 /* The running task; raises outside one. */
