@@ -180,7 +180,6 @@ static void end_exchange(struct np_http_conn *c)
 {
     struct np_http_exchange *x = &c->x;
     if (x->server->closing) c->close_after = true;
-    if (!x->body_complete && c->want_continue) c->close_after = true;
     if (c->close_after) {
         np_http_conn_finish(c);
         return;

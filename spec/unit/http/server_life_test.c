@@ -45,6 +45,33 @@ static void it_listens_on_tcp_and_unix(void **state)
     np_test_tmpdir_remove(dir);
 }
 
+/* What the loop read it into is overwritten by the next read. */
+static void a_request_that_waits_keeps_its_head(void **state)
+{
+    struct site t;
+    struct end c, d;
+    site_open(*state, &t, NULL);
+    assert_ok(np_http_server_listen(t.server, "127.0.0.1", 0, NULL, NULL));
+    dial(&t, &c);
+    dial(&t, &d);
+    send_text(&c, "GET /later?mine HTTP/1.1\r\nHost: a\r\nX-Mark: one\r\n\r\n");
+    run_until(t.f, t.nheld == 1);
+    send_text(
+        &d, "GET /hello?XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX HTTP/1.1\r\nHost: a\r\n\r\n");
+    run_until(t.f, has(&d, "hello"));
+    const struct np_http_head *h = &t.held[0]->head;
+    assert_memory_equal(h->target.p, "/later?mine", 11);
+    assert_memory_equal(h->path.p, "/later", 6);
+    assert_memory_equal(h->query.p, "mine", 4);
+    assert_memory_equal(h->method_name.p, "GET", 3);
+    assert_memory_equal(np_http_header_get(h, "x-mark", 6).p, "one", 3);
+    site_text(t.held[0], 200, "x");
+    run_until(t.f, status_of(&c) == 200);
+    end_finish(t.f, &c);
+    end_finish(t.f, &d);
+    site_close(&t);
+}
+
 static void too_many_connections_are_told_so(void **state)
 {
     struct site t;
@@ -119,6 +146,27 @@ static void a_graceful_close_answers_what_is_in_flight(void **state)
     end_finish(t.f, &late);
     run_until(t.f, t.closed);
     assert_int_equal(t.aborts, 0);
+    site_close(&t);
+}
+
+static void a_streamed_answer_that_began_before_the_close_is_the_last(void **state)
+{
+    struct site t;
+    struct end c;
+    site_open(*state, &t, NULL);
+    site_connect(&t, &c);
+    send_text(&c, GET("/later"));
+    run_until(t.f, t.nheld == 1);
+    assert_ok(np_http_start(t.held[0], 200, NULL, 0, 3));
+    run_until(t.f, status_of(&c) == 200);
+    np_http_server_close(t.server, 10 * NP_NS_PER_SEC);
+    run_some(t.f);
+    assert_ok(np_http_write(t.held[0], "one", 3));
+    np_http_finish(t.held[0]);
+    run_until(t.f, c.ended);
+    assert_string_equal(body_of(&c), "one");
+    end_finish(t.f, &c);
+    run_until(t.f, t.closed);
     site_close(&t);
 }
 
@@ -272,8 +320,10 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fix_setup, fix_teardown)
     const struct CMUnitTest tests[] = {
         TEST(it_listens_on_tcp_and_unix),
+        TEST(a_request_that_waits_keeps_its_head),
         TEST(too_many_connections_are_told_so),
         TEST(a_graceful_close_answers_what_is_in_flight),
+        TEST(a_streamed_answer_that_began_before_the_close_is_the_last),
         TEST(grace_ends),
         TEST(closing_at_once_aborts_from_the_loop),
         TEST(a_server_without_anything_closes),

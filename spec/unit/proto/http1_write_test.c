@@ -86,6 +86,23 @@ static void lists_and_methods(void **state)
     assert_string_equal(np_http_reason(299), "Unknown");
 }
 
+/* Every byte, at every place of a text. */
+static void which_bytes_a_value_may_hold(void **state)
+{
+    for (int c = 0; c < 256; c++) {
+        bool good = c == '\t' || (c >= ' ' && c != 0x7f);
+        for (size_t n = 1; n < 20; n++) {
+            for (size_t at = 0; at < n; at++) {
+                char text[20];
+                memset(text, at % 2 ? 'x' : '\xff', sizeof text);
+                text[at] = (char)c;
+                if (np_http_is_value(text, n) != good) fail_msg("%d at %zu of %zu", c, at, n);
+            }
+        }
+    }
+    assert_true(np_http_is_value("", 0));
+}
+
 static enum neap_err survive(void *arg)
 {
     struct np_buf b = {0};
@@ -113,6 +130,7 @@ int main(void)
         cmocka_unit_test(what_must_not_reach_the_wire),
         cmocka_unit_test(dates),
         cmocka_unit_test(lists_and_methods),
+        cmocka_unit_test(which_bytes_a_value_may_hold),
         cmocka_unit_test(lost_memory_is_an_error_like_any_other),
     };
     return cmocka_run_group_tests_name("proto.http1_write", tests, NULL, NULL);
