@@ -75,6 +75,12 @@ struct np_lstream *np_lstream_check(lua_State *L, int idx);
 #define NP_LSTREAM_DEFAULT INT64_C(-1)
 void np_lstream_read_begin(lua_State *L, struct np_lstream *ls, int64_t timeout);
 int np_lstream_read_wait(lua_State *L, struct np_lstream *ls, size_t n, np_wait_fn k);
+/* At the head of `k`: the wait is over. */
+static inline void np_lstream_read_over(struct np_lstream *ls)
+{
+    ls->reading = false;
+    ls->want = 0;
+}
 /* Why no more bytes will come: NEAP_EOF, ECLOSED, the failure; NEAP_OK if they may. */
 enum neap_err np_lstream_no_more(const struct np_lstream *ls);
 /* Drops what was read, and lets the transport read on. */

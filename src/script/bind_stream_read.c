@@ -67,13 +67,6 @@ int np_lstream_read_wait(lua_State *L, struct np_lstream *ls, size_t n, np_wait_
     return np_wait(L, &ls->reader, timeout, cancel_read, k, ls);
 }
 
-/* At the head of every continuation: the wait is over. */
-static void read_over(struct np_lstream *ls)
-{
-    ls->reading = false;
-    ls->want = 0;
-}
-
 /* nil, err: for the end and for failures. */
 static int no_more(lua_State *L, struct np_lstream *ls, enum neap_err err)
 {
@@ -108,7 +101,7 @@ static int read_k(lua_State *L, enum neap_err err, void *ctx)
 {
     struct np_lstream *ls = ctx;
     size_t max = lua_isnil(L, 2) ? SIZE_MAX : (size_t)lua_tointeger(L, 2);
-    read_over(ls);
+    np_lstream_read_over(ls);
     size_t len = np_buf_len(&ls->in);
     if (len == 0)
         return err || np_lstream_no_more(ls) ? no_more(L, ls, err)
@@ -139,7 +132,7 @@ static int exactly_k(lua_State *L, enum neap_err err, void *ctx)
 {
     struct np_lstream *ls = ctx;
     size_t n = (size_t)lua_tointeger(L, 2);
-    read_over(ls);
+    np_lstream_read_over(ls);
     if (np_buf_len(&ls->in) >= n) return take(L, ls, n, 0);
     if (err || np_lstream_no_more(ls)) return no_more(L, ls, err);
     return np_lstream_read_wait(L, ls, n, exactly_k);
@@ -180,7 +173,7 @@ static int until_k(lua_State *L, enum neap_err err, void *ctx)
     size_t nsep;
     const char *sep = lua_tolstring(L, 2, &nsep);
     size_t max = (size_t)lua_tointeger(L, 3);
-    read_over(ls);
+    np_lstream_read_over(ls);
     size_t at = find(ls, (size_t)lua_tointeger(L, 5), sep, nsep);
     size_t len = np_buf_len(&ls->in);
     if (at != SIZE_MAX) {
@@ -241,7 +234,7 @@ static int stream_read_line(lua_State *L)
 static int chunk_k(lua_State *L, enum neap_err err, void *ctx)
 {
     struct np_lstream *ls = ctx;
-    read_over(ls);
+    np_lstream_read_over(ls);
     size_t len = np_buf_len(&ls->in);
     if (len > 0) return take(L, ls, len, 0);
     if (!err) err = np_lstream_no_more(ls);
