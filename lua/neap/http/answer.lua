@@ -3,6 +3,15 @@
 
 local M = {}
 
+local gone = { ECONNRESET = true, ECONNABORTED = true, EPIPE = true, ECLOSED = true }
+
+-- True when the client has left, and nobody is there to be told; what else keeps a piece from being sent
+-- is raised.
+local function cannot_send(err)
+  if gone[err.code] then return true end
+  error(err, 0)
+end
+
 ---Streams what a function gives until it gives nil. If it raises, or gives `nil, err`, the connection is
 ---broken off, so that the client knows the answer is not whole.
 ---@param req neap.http.Request
@@ -12,7 +21,7 @@ local M = {}
 function M.stream(req, status, body, headers)
   local head_only = req.method == "HEAD"
   local ok, err = req:start(status, headers)
-  if not ok then return nil, err end
+  if not ok then return cannot_send(err) end
   while not head_only do
     local piece
     piece, err = body()
@@ -20,7 +29,8 @@ function M.stream(req, status, body, headers)
       if err ~= nil then error(err, 0) end
       break
     end
-    if piece ~= "" and not req:write(piece) then return end
+    ok, err = req:write(piece)
+    if not ok then return cannot_send(err) end
   end
   req:finish()
 end
@@ -56,21 +66,24 @@ end
 function M.pass(req, res)
   local headers = end_to_end(res.headers)
   if res.body then
-    req:respond(res.status, res.body, headers)
-    return
+    local ok, err = req:respond(res.status, res.body, headers)
+    return ok or cannot_send(err)
   end
   local answer <close> = setmetatable({}, { -- luacheck: ignore 211
     __close = function() res:close() end,
   })
   local length = math.tointeger(tonumber(res.headers["content-length"]))
-  if not req:start(res.status, headers, length) then return end
+  local ok, err = req:start(res.status, headers, length)
+  if not ok then return cannot_send(err) end
   while req.method ~= "HEAD" do
-    local piece, err = res:read()
+    local piece
+    piece, err = res:read()
     if piece == nil then
       if err ~= nil then error(err, 0) end
       break
     end
-    if not req:write(piece) then return end
+    ok, err = req:write(piece)
+    if not ok then return cannot_send(err) end
   end
   req:finish()
 end

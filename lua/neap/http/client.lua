@@ -120,7 +120,8 @@ function M.new(opts)
   return self
 end
 
--- Of a client that has an origin: the path; of one that has none: the URL, which gives the origin.
+-- Of a client that has an origin: the path; of one that has none: the URL, which gives the origin, and
+-- which may be anything, so that a malformed one is nobody's mistake.
 local function locate(self, path, level)
   if self.upstream then
     if not path:find "^[/?]" and path ~= "" then
@@ -131,10 +132,10 @@ local function locate(self, path, level)
     return self, target, self.host
   end
   local url, err = core.parse_url(path)
-  if not url then error("url: " .. err.message, level + 1) end
+  if not url then return nil, err end
   local place
   place, err = upstream.place(url)
-  if not place then error("url: " .. err.message, level + 1) end
+  if not place then return nil, err end
   local route = { upstream = upstream.origin(place), policy = self.policy, jar = self.jar }
   return route, url.target, url.host
 end
@@ -153,6 +154,7 @@ local function prepare(self, method, path, opts, level)
   local bodies = (opts.body and 1 or 0) + (opts.json ~= nil and 1 or 0) + (opts.form and 1 or 0)
   if bodies > 1 then error("opts: expected one of body, json and form", level + 1) end
   local route, target, host = locate(self, path, level + 1)
+  if not route then return nil, { failure = target } end
   local headers = message.headers(self.headers, opts.headers)
   local ok, body, err = pcall(message.body, opts, headers)
   if not ok then error("opts.form." .. body, level + 1) end

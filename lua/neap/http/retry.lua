@@ -39,6 +39,7 @@ local unreached = {
   ENETUNREACH = true,
   EADDRNOTAVAIL = true,
   EDNS = true,
+  ENOTFOUND = true, -- the name
 }
 -- The request may have been acted on, or not.
 local uncertain = {
