@@ -111,7 +111,11 @@ class Server:
 
 
 def _milliseconds(text):
-    value, unit = re.match(r"([\d.]+)(\w+)", text).groups()
+    """wrk's "1.02ms" as a number; wrk itself says "-nanus" at times, in pipelined rounds."""
+    found = re.match(r"([\d.]+)(\w+)", text)
+    if not found:
+        return float("nan")
+    value, unit = found.groups()
     return float(value) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60000}[unit]
 
 
