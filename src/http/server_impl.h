@@ -1,7 +1,8 @@
 /* What the files of the HTTP server share: the server, its connections, and who calls whom.
  *
  *   server.c    listeners, life, draining
- *   conn.c      bytes in: parsing, the state of a connection, its timeouts, its end
+ *   conn.c      a connection's turns: bytes in, parsing, handlers, timeouts
+ *   conn_life.c its beginning and end, its buffers
  *   exchange.c  bytes out: answers
  *   refuse.c    answers that the server gives by itself
  *
@@ -103,16 +104,11 @@ static inline struct np_http_conn *np_http_conn_of(struct np_http_exchange *x)
     return (struct np_http_conn *)x;
 }
 
-/* conn.c */
+/* conn_life.c */
 /* Takes the stream over; the caller keeps it on failure. */
 NEAP_MUST_CHECK enum neap_err np_http_conn_open(struct np_http_server *s, struct np_stream *stream,
                                                 struct np_http_conn **out);
 void np_http_conn_free(struct np_http_conn *c);
-/* Parses on and answers, from the loop, soon. */
-void np_http_conn_pump_later(struct np_http_conn *c);
-/* The answer is complete (x->finished is set): goes on to the next request. Inside a callback of
- * the connection's that happens by itself. */
-void np_http_conn_answered(struct np_http_conn *c);
 /* Gives `out` the server's spare block, if it has none of its own. */
 void np_http_conn_lend_out(struct np_http_conn *c);
 /* Hands what was written to the stream. */
@@ -123,6 +119,23 @@ void np_http_conn_finish(struct np_http_conn *c);
 void np_http_conn_abort(struct np_http_conn *c, enum neap_err why);
 /* Breaks it off without a word. */
 void np_http_conn_drop(struct np_http_conn *c);
+/* Breaks it off from the loop: for where the caller may be a handler. */
+void np_http_conn_doom(struct np_http_conn *c, enum neap_err why);
+void np_http_conn_set_state(struct np_http_conn *c, enum np_http_conn_state next);
+void np_http_conn_closed(struct np_stream *stream);
+
+/* conn.c */
+extern const struct np_stream_handler np_http_conn_stream;
+extern const struct np_http1_events np_http_conn_events;
+void np_http_conn_on_timer(struct np_timer *t);
+void np_http_conn_on_later(struct np_defer *d);
+/* Once, if the handler asked for the body and has not answered. */
+void np_http_conn_tell_body_end(struct np_http_conn *c, enum neap_err err);
+/* Parses on and answers, from the loop, soon. */
+void np_http_conn_pump_later(struct np_http_conn *c);
+/* The answer is complete (x->finished is set): goes on to the next request. Inside a callback of
+ * the connection's that happens by itself. */
+void np_http_conn_answered(struct np_http_conn *c);
 
 /* refuse.c */
 /* Answers `status` with a line of words and closes. */

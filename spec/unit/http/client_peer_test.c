@@ -161,6 +161,29 @@ static void an_idle_connection_that_is_closed_or_speaks_is_not_used_again(void *
     }
 }
 
+static void an_idle_connection_keeps_no_loop_alive(void **state)
+{
+    struct talk t;
+    struct heard r;
+    talk_open(*state, &t, NULL);
+    call(*state, t.c, &r, &t.q);
+    say(&t, 0, OK_X);
+    run_until(t.p.f, r.ends);
+    heard_fini(&r);
+    np_stream_set_ref(t.p.c[0].s, false);
+    np_listener_set_ref(t.p.l, false);
+    np_loop_run(&t.p.f->loop); /* ends: nobody has anything to do */
+    assert_int_equal(stats(&t).idle, 1);
+    np_stream_set_ref(t.p.c[0].s, true);
+    np_listener_set_ref(t.p.l, true);
+    call(*state, t.c, &r, &t.q); /* and it is as good as before */
+    say(&t, 0, OK_X);
+    run_until(t.p.f, r.ends);
+    assert_int_equal(stats(&t).reused, 1);
+    heard_fini(&r);
+    talk_close(&t);
+}
+
 /* The peer closes a kept connection just as the next request is on its way. */
 static void a_stale_connection_is_tried_once_more(void **state)
 {
@@ -385,6 +408,7 @@ int main(void)
         TEST(what_a_request_looks_like),
         TEST(answers),
         TEST(an_idle_connection_that_is_closed_or_speaks_is_not_used_again),
+        TEST(an_idle_connection_keeps_no_loop_alive),
         TEST(a_stale_connection_is_tried_once_more),
         TEST(a_call_is_tried_again_only_once),
         TEST(an_answer_before_the_whole_request),

@@ -374,6 +374,32 @@ static void a_streamed_answer_is_held_back(void **state)
     site_close(&t);
 }
 
+/* A handler that does not look at np_http_writable is stopped by the stream's bound. */
+static void a_writer_that_never_waits_meets_a_limit(void **state)
+{
+    struct site t;
+    struct end c;
+    static char piece[1 << 20];
+    site_open(*state, &t, NULL);
+    site_connect(&t, &c);
+    send_text(&c, GET("/later"));
+    run_until(t.f, t.nheld == 1);
+    assert_ok(np_http_start(t.held[0], 200, NULL, 0, -1));
+    int n = 0;
+    enum neap_err err = NEAP_OK;
+    for (; n < 200 && !err; n++)
+        err = np_http_write(t.held[0], piece, n % 2 ? sizeof piece : 1000);
+    assert_err(err, NEAP_ELIMIT);
+    for (n = 0, err = NEAP_OK; n < 10000 && !err; n++) /* nor by small pieces */
+        err = np_http_write(t.held[0], piece, 8000);
+    assert_err(err, NEAP_ELIMIT);
+    run_some(t.f);
+    assert_int_equal(t.aborts, 0); /* what to do is the handler's affair */
+    np_http_abort(t.held[0]);
+    end_finish(t.f, &c);
+    site_close(&t);
+}
+
 /* Requests without end from a client that reads no answer. */
 static void answers_nobody_reads_stop_the_parsing(void **state)
 {
@@ -418,6 +444,7 @@ int main(void)
         TEST(a_half_closed_client_may_be_answered),
         TEST(an_answer_given_at_once_reaches_a_client_that_said_its_last),
         TEST(a_streamed_answer_is_held_back),
+        TEST(a_writer_that_never_waits_meets_a_limit),
         TEST(answers_nobody_reads_stop_the_parsing),
     };
     return cmocka_run_group_tests_name("http.server_body", tests, NULL, NULL);

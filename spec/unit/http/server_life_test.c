@@ -204,6 +204,22 @@ static void closing_at_once_aborts_from_the_loop(void **state)
     site_close(&t);
 }
 
+static void closing_at_once_waits_for_nobody_who_lingers(void **state)
+{
+    struct site t;
+    struct end c;
+    site_open(*state, &t, NULL);
+    site_connect(&t, &c);
+    send_text(&c, "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    run_until(t.f, c.ended); /* and this side stays */
+    np_http_server_close(t.server, 0);
+    for (int i = 0; i < 20; i++)
+        np_loop_poll(&t.f->loop);
+    assert_int_equal(t.closed, 1);
+    end_finish(t.f, &c);
+    site_close(&t);
+}
+
 static void a_server_without_anything_closes(void **state)
 {
     struct site t;
@@ -326,6 +342,7 @@ int main(void)
         TEST(a_streamed_answer_that_began_before_the_close_is_the_last),
         TEST(grace_ends),
         TEST(closing_at_once_aborts_from_the_loop),
+        TEST(closing_at_once_waits_for_nobody_who_lingers),
         TEST(a_server_without_anything_closes),
         TEST(connections_are_recycled),
         cmocka_unit_test(lost_memory_is_survived),
