@@ -7,11 +7,6 @@ local M = {}
 
 -- Sends what `body` gives until it gives nil, or until the answer is complete and no more is wanted.
 local function send(call, body)
-  local broken <close> = setmetatable({}, { -- luacheck: ignore 211
-    __close = function(_, err)
-      if err ~= nil then call:close() end
-    end,
-  })
   while true do
     local piece, err = body()
     if piece == nil then
@@ -29,6 +24,15 @@ local function send(call, body)
   return true
 end
 
+-- A body that fails breaks the call off; the caller is told why.
+local function send_or_close(call, body)
+  local ok, sent, err = pcall(send, call, body)
+  if ok then return sent, err end
+  call:close()
+  if type(sent) == "table" and sent.code then return nil, sent end
+  return nil, task.error("ESCRIPT", tostring(sent))
+end
+
 ---Makes a call with a streamed body. The body is sent by a task of its own, so that the answer may come
 ---while it is still being sent.
 ---@param opts table as for neap.core.http.request, `body` being a function
@@ -40,7 +44,7 @@ function M.request(opts)
   start.body, start.stream_body = nil, true
   local call, err = core.start(start)
   if not call then return nil, err end
-  local sending = task.spawn(send, call, opts.body)
+  local sending = task.spawn(send_or_close, call, opts.body)
   local res
   res, err = call:response()
   if res then return res end
