@@ -5,12 +5,14 @@
 ---@class neap
 ---@field balancer neap.balancer
 ---@field bus neap.bus
+---@field dns neap.dns
 ---@field frame neap.frame
 ---@field http neap.http
 ---@field json neap.json
 ---@field log neap.log
 ---@field registry neap.registry
 ---@field schema neap.schema
+---@field stream neap.stream
 ---@field task neap.task
 ---@field tcp neap.tcp
 ---@field udp neap.udp

@@ -46,6 +46,7 @@ describe("unix sockets", function()
 
   it("say in words what is wrong", function()
     local l <close> = assert(unix.listen { path = path })
+    assert.is_false(l.closed)
     assert.equal("EADDRINUSE", code(unix.listen { path = path }))
     local _, err = unix.connect(path .. ".none")
     assert.equal("ENOENT", err.code)
