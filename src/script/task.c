@@ -60,21 +60,35 @@ static struct np_task *end_wait(struct np_wait *w)
 
 /* --- running */
 
-/* The message handler of every task: keeps the error value and adds where it was raised. */
-static int box_failure(lua_State *L)
+/* The message handler of every task: notes where the error was raised, in the Lua registry by the
+ * task. The error stays what it is, for the variables that are closed on its way (__close gets it). */
+static int note_traceback(lua_State *L)
+{
+    luaL_traceback(L, L, NULL, 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, np_script_of(L)->sched.current);
+    lua_settop(L, 1);
+    return 1;
+}
+
+/* Makes the failure box of the error on top: the error and its traceback. */
+static void box_failure(lua_State *L, struct np_task *t)
 {
     lua_createtable(L, 2, 0);
-    lua_pushvalue(L, 1);
+    lua_insert(L, -2);
     lua_rawseti(L, -2, 1);
-    luaL_traceback(L, L, NULL, 1);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, t);
     lua_rawseti(L, -2, 2);
-    return 1;
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, t);
 }
 
 static int task_main_k(lua_State *L, int status, lua_KContext ctx)
 {
     struct np_task *t = (struct np_task *)ctx;
-    if (status != LUA_OK && status != LUA_YIELD) t->failed = true;
+    if (status != LUA_OK && status != LUA_YIELD) {
+        t->failed = true;
+        if (status != LUA_ERRMEM) box_failure(L, t);
+    }
     return lua_gettop(L);
 }
 
@@ -86,7 +100,7 @@ static int task_main(lua_State *L)
     int nargs = lua_gettop(L) - 1;
     lua_pushvalue(L, 1);
     lua_insert(L, 2);
-    lua_pushcfunction(L, box_failure);
+    lua_pushcfunction(L, note_traceback);
     lua_insert(L, 2);
     int status = lua_pcallk(L, nargs, LUA_MULTRET, 2, (lua_KContext)t, task_main_k);
     return task_main_k(L, status, (lua_KContext)t);
