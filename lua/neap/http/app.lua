@@ -12,7 +12,15 @@ local schema = require "neap.schema"
 
 local M = {}
 
+---Answers a request, in a task of its own: it may wait. What it returns is the answer:
+---a string (`text/plain`); a table (JSON); a status, then a body and headers, `return 404, { error = "no" }`;
+---a client's response (passed on: status, headers, body); as the body a function, whose pieces are streamed
+---until it gives nil; nothing (204, or what `req:respond` and `req:start` have sent). `nil, err` answers 504
+---for ETIMEDOUT, 503 for ENOENDPOINT and ELIMIT, 502 for what went wrong with a connection, else 500, which
+---is logged; an error that is raised answers 500 and is logged with its traceback.
 ---@alias neap.http.Handler fun(req: neap.http.Request): ...
+
+---Stands around handlers: calls `next(req)`, or answers by itself, and returns the answer.
 ---@alias neap.http.Middleware fun(req: neap.http.Request, next: neap.http.Handler): ...
 
 ---`trailing_slash` says whether `/a` and `/a/` are two paths ("strict", the default), whether the one

@@ -268,7 +268,7 @@ describe("http.serve", function()
     local begun, ended = task.future(), task.future()
     serving(function()
       local guard <close> = setmetatable({}, { -- luacheck: ignore 211
-        __close = function() ended:resolve(task.cancelled()) end,
+        __close = function(_, err) ended:resolve(err) end,
       })
       begun:resolve(true)
       task.sleep(60)
@@ -276,7 +276,7 @@ describe("http.serve", function()
       local call = http.client({ base = url }):async():get "/"
       begun:await(5)
       call:cancel()
-      assert.is_true(ended:await(5))
+      assert.equal("ECANCELED", ended:await(5).code)
     end)
   end)
 
