@@ -39,8 +39,9 @@ struct np_script {
     size_t refs;             /* live np_ref's: a test wants 0 at the end */
     struct np_link at_close; /* np_at_close's */
     bool closing;
-    unsigned open_handles; /* of the scheduler; the memory goes with the last */
-    void *host;            /* the host's own back pointer */
+    unsigned open_handles;  /* of the scheduler */
+    struct np_loop_end end; /* the memory goes last: what closes later than this looks at it */
+    void *host;             /* the host's own back pointer */
 };
 
 struct np_script_options {
