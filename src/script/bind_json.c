@@ -100,7 +100,5 @@ int np_open_json(lua_State *L)
     luaL_newlib(L, functions);
     np_json_push_null(L);
     lua_setfield(L, -2, "null");
-    np_json_push_array_meta(L);
-    lua_setfield(L, -2, "array_meta");
     return 1;
 }

@@ -78,6 +78,7 @@ function Server:close(opts) end
 ---@field query_string? string
 ---@field query table<string, string|string[]> decoded; of a name that is repeated, all values
 ---@field params table<string, string> what the route captured, decoded
+---@field route? string the route's pattern, for middleware and error handlers; nil when none was found
 ---@field headers table<string, string> by lower-case name; repeated ones joined by ", "
 ---@field cookies table<string, string>
 ---@field version string "1.1"

@@ -71,22 +71,30 @@ local function guard(handler, on_error)
   return function(req) return settle(req, on_error, xpcall(handler, note_traceback, req)) end
 end
 
--- The handler inside all that surrounds it. `owners` are the apps it is reached through, the
--- outermost first: each adds its middleware, and around that its error handler.
-local function compose(handler, route_middleware, owners)
-  local chain = handler
-  for i = #route_middleware, 1, -1 do chain = bind(route_middleware[i], chain) end
+local function name_route(pattern, chain)
+  return function(req)
+    req.route = pattern
+    return chain(req)
+  end
+end
+
+-- The handler inside all that surrounds it: the route's middleware, then, from the innermost of the apps
+-- it is reached through to the outermost, that app's middleware and its error handler.
+local function compose(record)
+  local chain, owners = record.handler, record.owners
+  for i = #record.middleware, 1, -1 do chain = bind(record.middleware[i], chain) end
   for i = #owners, 1, -1 do
     local owner = owners[i]
     for j = #owner.middleware, 1, -1 do chain = bind(owner.middleware[j], chain) end
     if owner.error_handler then chain = guard(chain, owner.error_handler) end
   end
-  return chain
+  if chain == record.handler then return chain end
+  return name_route(record.pattern, chain)
 end
 
 local function compose_late(record)
   record.run = function(req)
-    record.run = compose(record.handler, record.middleware, record.owners)
+    record.run = compose(record)
     return record.run(req)
   end
 end

@@ -77,6 +77,19 @@ describe("app", function()
       assert.same({ 200, "1!" }, { answer(app, "GET", "/1") })
     end)
 
+    it("knows the route by its whole pattern", function()
+      local app, api, seen = new_app(), new_app(), {}
+      app:use(function(req, next)
+        seen[#seen + 1] = req.route or "none"
+        return next(req)
+      end)
+      api:get("/goods/:id", say "x")
+      app:mount("/api", api)
+      answer(app, "GET", "/api/goods/42")
+      answer(app, "GET", "/nowhere")
+      assert.same({ "/api/goods/:id", "none" }, seen)
+    end)
+
     it("surrounds what has no route as well", function()
       local app, seen = new_app(), nil
       app:use(function(req, next)
