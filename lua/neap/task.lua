@@ -17,8 +17,11 @@ local M = {
   error = core.error,
 }
 
+local MANY = 32 -- members, at which those that have ended begin to be forgotten
+
 ---@class neap.task.Group
 ---@field private members neap.Future[]
+---@field private full integer how many members there may be before the next clearing
 ---@field private failure? neap.Error
 local Group = {}
 Group.__index = Group
@@ -33,21 +36,40 @@ end
 
 -- Runs a member so that its failing, in either way, is the group's.
 local function run_member(group, fn, ...)
+  local ended = false
   local guard <close> = setmetatable({}, { -- luacheck: ignore 211
     __close = function(_, err)
-      if err ~= nil and not core.cancelled() then note_failure(group, err) end
+      if ended or core.cancelled() then return end
+      note_failure(group, err == nil and core.error("ESCRIPT", "nil") or err)
     end,
   })
   local results = table.pack(fn(...))
+  ended = true
   if results[1] == nil and results[2] ~= nil then note_failure(group, results[2]) end
   return table.unpack(results, 1, results.n)
+end
+
+local function forget_ended(group)
+  local live = {}
+  for _, future in ipairs(group.members) do
+    if not future:done() then live[#live + 1] = future end
+  end
+  group.members = live
+  group.full = math.max(MANY, 2 * #live)
+end
+
+local function check_function(where, i, fn)
+  if type(fn) == "function" then return end
+  error(("%s: bad argument #%d (function expected, got %s)"):format(where, i, type(fn)), 3)
 end
 
 --- Starts `fn(...)` as a member. If it raises, or returns `nil, err`, the others are cancelled.
 ---@param fn function
 ---@return neap.Future
 function Group:spawn(fn, ...)
+  check_function("spawn", 1, fn)
   if self.closed then error("the group has ended", 2) end
+  if #self.members >= self.full then forget_ended(self) end
   local future = core.spawn(run_member, self, fn, ...)
   self.members[#self.members + 1] = future
   return future
@@ -67,10 +89,10 @@ end
 ---@return true? ok
 ---@return neap.Error? err the first failure
 function Group:wait()
-  local i = 1
-  while self.members[i] do
-    self.members[i]:await()
-    i = i + 1
+  while self.members[1] do
+    self.members[#self.members]:await()
+    local members = self.members -- another list, maybe, after the wait
+    while members[1] and members[#members]:done() do members[#members] = nil end
   end
   if self.failure ~= nil then return nil, as_error(self.failure) end
   return true
@@ -88,7 +110,7 @@ end
 ---@param fn? fun(group: neap.task.Group): ...
 ---@return any
 function M.group(fn)
-  local group = setmetatable({ members = {} }, Group)
+  local group = setmetatable({ members = {}, full = MANY }, Group)
   if fn == nil then return group end
   local guard <close> = group -- luacheck: ignore 211
   local results = table.pack(fn(group))
@@ -103,6 +125,7 @@ end
 ---@return any ...
 function M.all(...)
   local n = select("#", ...)
+  for i = 1, n do check_function("all", i, (select(i, ...))) end
   local group <close> = M.group()
   local futures = {}
   for i = 1, n do futures[i] = group:spawn((select(i, ...))) end
@@ -142,6 +165,7 @@ end
 function M.any(...)
   local fns, n = { ... }, select("#", ...)
   if n == 0 then error("any: expected at least one function", 2) end
+  for i = 1, n do check_function("any", i, fns[i]) end
   local done, futures = first_to_succeed(fns, n)
   local guard <close> = setmetatable({}, { -- luacheck: ignore 211
     __close = function()

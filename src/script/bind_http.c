@@ -80,7 +80,7 @@ static size_t add_array(lua_State *L, struct np_http_header *out, size_t n, cons
                         size_t name_len)
 {
     int array = lua_gettop(L);
-    lua_Integer len = luaL_len(L, array);
+    lua_Integer len = (lua_Integer)lua_rawlen(L, array);
     for (lua_Integer i = 1; i <= len; i++) {
         if (lua_rawgeti(L, array, i) != LUA_TSTRING) {
             np_misuse(L, "headers.%s[%d]: expected string, got %s", name, (int)i,

@@ -101,23 +101,36 @@ static int answer_in_lua(lua_State *L, const char *name, int nargs)
     return 0;
 }
 
-static int answer_bytes(lua_State *L, struct np_http_req *r, int status, int body, int headers)
+/* What cannot be sent is the handler's failure. */
+static int respond(lua_State *L, struct np_http_req *r, struct np_http_req_head *head,
+                   struct np_bytes body, const char *type)
 {
+    return np_http_req_respond(L, r, head, body, type) == 1 ? 0 : lua_error(L);
+}
+
+static int answer_bytes(lua_State *L, struct np_http_req *r, lua_Integer status, int body,
+                        int headers)
+{
+    struct np_http_req_head head;
     struct np_bytes b = {NULL, 0};
     if (!lua_isnil(L, body)) b.p = lua_tolstring(L, body, &b.n);
-    np_http_req_respond(L, r, status, b, headers, TEXT);
-    return 0;
+    np_http_req_read_head(L, status, headers, &head);
+    return respond(L, r, &head, b, TEXT);
 }
 
-static int answer_json(lua_State *L, struct np_http_req *r, int status, int body, int headers)
+/* The encoder's buffer is the state's: it comes last. */
+static int answer_json(lua_State *L, struct np_http_req *r, lua_Integer status, int body,
+                       int headers)
 {
+    struct np_http_req_head head;
     struct np_bytes b;
+    np_http_req_read_head(L, status, headers, &head);
     if (np_json_encode_bytes(L, body, NULL, &b.p, &b.n)) return lua_error(L);
-    np_http_req_respond(L, r, status, b, headers, JSON);
-    return 0;
+    return respond(L, r, &head, b, JSON);
 }
 
-static int answer_body(lua_State *L, struct np_http_req *r, int status, int body, int headers)
+static int answer_body(lua_State *L, struct np_http_req *r, lua_Integer status, int body,
+                       int headers)
 {
     switch (lua_type(L, body)) {
     case LUA_TNIL:
@@ -151,9 +164,13 @@ static int answer_nothing(lua_State *L, struct np_http_req *r, int first)
     if (!lua_isnil(L, first + 1) && !r->answered) return answer_error(L, r, first + 1);
     struct np_http_exchange *x = r->x;
     bool begun = r->answered;
+    bool failed = begun && !lua_isnil(L, first + 1);
+    if (failed) log_returned_error(r, L, first + 1);
     r->answered = true;
     np_http_req_detach(r, NEAP_ECLOSED);
-    if (begun) {
+    if (failed) {
+        np_http_abort(x); /* so that the client knows the answer is not whole */
+    } else if (begun) {
         np_http_finish(x);
     } else if (np_http_respond(x, 204, NULL, 0, NULL, 0)) {
         np_http_abort(x);
@@ -171,7 +188,7 @@ int np_http_answer(lua_State *L, struct np_http_req *r, int first)
     if (type == LUA_TNIL) return answer_nothing(L, r, first);
     if (r->answered) return np_misuse(L, "a handler that began an answer may not return another");
     if (lua_isinteger(L, first)) {
-        return answer_body(L, r, (int)lua_tointeger(L, first), first + 1, first + 2);
+        return answer_body(L, r, lua_tointeger(L, first), first + 1, first + 2);
     }
     if (is_response(L, first)) {
         lua_pushvalue(L, 1);

@@ -7,7 +7,8 @@
 /* Answers from the three values at `first`:
  *   body                        200; a string is text/plain, a table JSON
  *   status, [body], [headers]
- *   nil, err                    504, 503, 502 or 500 by the error's code; logged when it is a 500
+ *   nil, err                    504, 503, 502 or 500 by the error's code; logged when it is a 500;
+ *                               breaks off an answer already begun
  *   response of the client      passed through
  *   nothing                     204, or the end of a streamed answer
  * A body may be a function: called for pieces until it gives nil. Runs in the request's task; may

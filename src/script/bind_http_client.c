@@ -16,6 +16,7 @@
 #define CALL "neap.http.call"
 #define RESPONSE "neap.http.response"
 #define HIGH_WATER ((size_t)256 * 1024)
+#define MAX_LENGTH 9007199254740992.0 /* the largest count that every double before it can tell */
 #define DEFAULT_MAX_BODY ((size_t)64 * 1024 * 1024)
 
 struct lua_call {
@@ -138,6 +139,7 @@ static void close_client(struct np_at_close *c)
 static struct np_http_client *client_of(lua_State *L, struct np_script *s)
 {
     if (s->http) return s->http;
+    if (s->closing) luaL_error(L, "the host is closing");
     struct client_holder *h = np_calloc(1, sizeof *h);
     struct np_http_client_options o;
     np_http_client_options_init(&o);
@@ -177,7 +179,7 @@ static const struct np_opt call_spec[] = {
     {"max_body", NP_OPT_SIZE, offsetof(struct call_options, max_body), 0, 0},
     {"stream", NP_OPT_BOOL, offsetof(struct call_options, stream), 0, 0},
     {"stream_body", NP_OPT_BOOL, offsetof(struct call_options, stream_body), 0, 0},
-    {"content_length", NP_OPT_NUMBER, offsetof(struct call_options, content_length), 0, 0},
+    {"content_length", NP_OPT_NUMBER, offsetof(struct call_options, content_length), 0, MAX_LENGTH},
     {0}};
 
 static void read_body(lua_State *L, struct call_options *o)
@@ -346,7 +348,9 @@ static int http_start(lua_State *L)
 
 static struct lua_call *check_call(lua_State *L)
 {
-    return *(struct lua_call **)luaL_checkudata(L, 1, CALL);
+    struct lua_call *lc = *(struct lua_call **)luaL_checkudata(L, 1, CALL);
+    if (!lc) np_misuse(L, "the call was collected"); /* a finaliser of the script's came later */
+    return lc;
 }
 
 static int call_response(lua_State *L)
@@ -417,14 +421,14 @@ static int call_finish(lua_State *L)
 /* call:close(): what has not come yet is not wanted. Idempotent. */
 static int call_close(lua_State *L)
 {
-    struct lua_call *lc = check_call(L);
+    struct lua_call *lc = *(struct lua_call **)luaL_checkudata(L, 1, CALL);
     if (lc && lc->call) np_http_call_cancel(lc->call);
     return 0;
 }
 
 static int call_gc(lua_State *L)
 {
-    struct lua_call *lc = check_call(L);
+    struct lua_call *lc = *(struct lua_call **)luaL_checkudata(L, 1, CALL);
     if (!lc) return 0;
     *(struct lua_call **)lua_touserdata(L, 1) = NULL;
     lc->held = false;

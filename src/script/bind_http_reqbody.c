@@ -145,6 +145,8 @@ static int request_read(lua_State *L)
     struct np_http_req *r = np_http_req_check(L, 1);
     struct np_http_reqbody *b = open_body(L);
     if (np_waiting(&b->wait)) return np_misuse(L, "another task is reading this body");
+    b->collecting = false; /* as a req:body() that was cancelled left it */
+    b->max = 0;
     if (np_buf_len(&b->buf) > 0 || b->ended) return read_k(L, NEAP_OK, r);
     return np_wait(L, &b->wait, NP_NO_TIMEOUT, cancel_read, read_k, r);
 }

@@ -183,6 +183,9 @@ static int fail_answer(lua_State *L, enum neap_err err)
     if (err == NEAP_EINVAL) {
         return np_misuse(L, "the answer has a header or status that may not go on the wire");
     }
+    if (err == NEAP_ELIMIT) {
+        return np_fail(L, err, "more is waiting to be sent than the connection holds");
+    }
     return np_fail(L, err, NULL);
 }
 
@@ -194,23 +197,23 @@ static void add_content_type(struct np_http_header *headers, size_t *n, const ch
     (*n)++;
 }
 
-static void check_status(lua_State *L, int status)
+void np_http_req_read_head(lua_State *L, lua_Integer status, int headers,
+                           struct np_http_req_head *out)
 {
     if (status < 200 || status > 599) np_misuse(L, "status must be between 200 and 599");
+    out->status = (int)status;
+    out->n = np_read_headers(L, headers, out->headers);
 }
 
-int np_http_req_respond(lua_State *L, struct np_http_req *r, int status, struct np_bytes body,
-                        int headers, const char *content_type)
+int np_http_req_respond(lua_State *L, struct np_http_req *r, struct np_http_req_head *head,
+                        struct np_bytes body, const char *content_type)
 {
-    check_status(L, status);
-    struct np_http_header list[NP_LUA_MAX_HEADERS + 1];
-    size_t n = np_read_headers(L, headers, list);
-    if (body.p) add_content_type(list, &n, content_type);
-    enum neap_err err = np_http_respond(r->x, status, list, n, body.p, body.n);
-    if (err == NEAP_EINVAL) return fail_answer(L, err);
+    if (!r->x) return np_fail(L, NEAP_ECLOSED, NULL); /* by a finaliser, meanwhile */
+    if (body.p) add_content_type(head->headers, &head->n, content_type);
+    enum neap_err err = np_http_respond(r->x, head->status, head->headers, head->n, body.p, body.n);
+    if (err) return fail_answer(L, err);
     r->answered = true;
     np_http_req_detach(r, NEAP_ECLOSED);
-    if (err) return fail_answer(L, err);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -226,23 +229,25 @@ static struct np_http_req *check_unanswered(lua_State *L)
 static int request_respond(lua_State *L)
 {
     struct np_http_req *r = check_unanswered(L);
-    int status = (int)luaL_checkinteger(L, 2);
+    lua_Integer status = luaL_checkinteger(L, 2);
     struct np_bytes body = {NULL, 0};
     if (!lua_isnoneornil(L, 3)) body.p = luaL_checklstring(L, 3, &body.n);
-    return np_http_req_respond(L, r, status, body, 4, "text/plain; charset=utf-8");
+    struct np_http_req_head head;
+    np_http_req_read_head(L, status, 4, &head);
+    return np_http_req_respond(L, r, &head, body, "text/plain; charset=utf-8");
 }
 
 /* req:start(status, [headers], [length]) → true | nil, err: begins a streamed answer */
 static int request_start(lua_State *L)
 {
     struct np_http_req *r = check_unanswered(L);
-    int status = (int)luaL_checkinteger(L, 2);
+    lua_Integer status = luaL_checkinteger(L, 2);
     lua_Integer length = luaL_optinteger(L, 4, -1);
-    check_status(L, status);
     luaL_argcheck(L, length >= -1, 4, "must not be negative");
-    struct np_http_header list[NP_LUA_MAX_HEADERS];
-    size_t n = np_read_headers(L, 3, list);
-    enum neap_err err = np_http_start(r->x, status, list, n, length);
+    struct np_http_req_head head;
+    np_http_req_read_head(L, status, 3, &head);
+    if (!r->x) return np_fail(L, NEAP_ECLOSED, NULL);
+    enum neap_err err = np_http_start(r->x, head.status, head.headers, head.n, length);
     if (err) return fail_answer(L, err);
     r->answered = true;
     lua_pushboolean(L, 1);

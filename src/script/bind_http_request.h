@@ -8,6 +8,7 @@
 #define NP_SCRIPT_BIND_HTTP_REQUEST_H
 
 #include "http/server.h"
+#include "script/bind_http.h"
 #include "script/state.h"
 
 struct np_http_reqbody;
@@ -30,10 +31,21 @@ void np_http_req_on_body(struct np_http_exchange *x, const char *data, size_t n)
 void np_http_req_on_body_end(struct np_http_exchange *x, enum neap_err err);
 void np_http_req_on_drain(struct np_http_exchange *x);
 
-/* Answers with a whole body (p NULL: none), headers from the table at `headers` (or nil), and
- * `content_type` unless they name one. Pushes and returns 1 (true) or 2 (nil, err); raises misuse
- * for what may not go on the wire. */
-int np_http_req_respond(lua_State *L, struct np_http_req *r, int status, struct np_bytes body,
-                        int headers, const char *content_type);
+/* An answer's status and headers, checked and read from the stack, whose values hold the bytes. */
+struct np_http_req_head {
+    int status;
+    size_t n;
+    struct np_http_header headers[NP_LUA_MAX_HEADERS + 1];
+};
+/* The status is any integer of the script's; `headers` the index of a table or nil. Raises misuse.
+ */
+void np_http_req_read_head(lua_State *L, lua_Integer status, int headers,
+                           struct np_http_req_head *out);
+/* Answers with a whole body (p NULL: none), and with `content_type` unless the head names one. No
+ * Lua code runs between the call and the body's being copied. Pushes and returns 1 (true) or 2
+ * (nil, err: the request is as unanswered as before); raises misuse for what may not go on the
+ * wire. */
+int np_http_req_respond(lua_State *L, struct np_http_req *r, struct np_http_req_head *head,
+                        struct np_bytes body, const char *content_type);
 
 #endif

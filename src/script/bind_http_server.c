@@ -3,6 +3,9 @@
  * The C object outlives its userdata. The userdata is anchored while the server is open, so that a
  * server nobody keeps goes on serving. A request's task is cancelled when its client leaves;
  * whatever the handler returns becomes the answer (bind_http_answer.c).
+ *
+ * When the state closes the server may outlive it a little, and so may requests whose tasks did not
+ * end: `script` is NULL from then on, and no event goes further than this file.
  */
 #include <string.h>
 
@@ -16,11 +19,12 @@
 #define DEFAULT_GRACE (30 * NP_NS_PER_SEC)
 
 struct lua_server {
-    struct np_script *script; /* NULL once the state closes: the server may outlive it a little */
+    struct np_script *script;      /* NULL once the state closes */
     struct np_http_server *server; /* NULL when closed */
     struct lua_server **handle;    /* the userdata; NULL when collected */
     struct np_link waiters;        /* for the end, in close */
     struct np_drain drain;
+    struct np_at_close at_close;
     int handler_ref;
     int self_ref; /* anchors the userdata while open */
     bool closing;
@@ -35,13 +39,40 @@ static int on_handler_returned(lua_State *L, int status, lua_KContext ctx)
     return np_http_answer(L, r, 2);
 }
 
-/* What a request's task runs. Stack: the exchange. */
+static void on_request_done(struct np_task *t, bool ok, int nresults)
+{
+    (void)nresults;
+    struct np_http_req *r = t->arg;
+    struct np_http_exchange *x = r->x;
+    bool answered = r->answered;
+    np_http_req_detach(r, NEAP_ECLOSED);
+    if (ok) {
+        if (x) np_http_abort(x); /* a streamed answer that was not brought to its end */
+        return;
+    }
+    if (x) np_http_answer_failure(t, x, answered);
+    np_task_log_error(t);
+}
+
+/* It did not come to having a request: out of memory, or the client left before its turn. */
+static void on_unborn_done(struct np_task *t, bool ok, int nresults)
+{
+    (void)nresults;
+    struct np_http_exchange *x = t->arg;
+    if (ok) return;
+    if (x) np_http_answer_failure(t, x, false);
+    np_task_log_error(t);
+}
+
+/* What a request's task runs. Its `arg` is the exchange, and then the request. */
 static int run_request(lua_State *L)
 {
-    struct np_http_exchange *x = lua_touserdata(L, 1);
     struct np_task *t = np_script_of(L)->sched.current;
+    struct np_http_exchange *x = t->arg;
+    if (!x) return 0;
     struct lua_server *ls = np_http_server_arg(x->server);
     t->arg = np_http_req_push(L, x, t); /* stays at 2, for as long as the task lives */
+    t->done = on_request_done;
     lua_rawgeti(L, LUA_REGISTRYINDEX, ls->handler_ref);
     lua_pushvalue(L, 2);
     lua_remove(L, 1);
@@ -50,45 +81,73 @@ static int run_request(lua_State *L)
     return on_handler_returned(L, LUA_OK, (lua_KContext)t->arg);
 }
 
-static void on_request_done(struct np_task *t, bool ok, int nresults)
+static struct lua_server *server_of(struct np_http_exchange *x)
 {
-    (void)nresults;
-    struct np_http_req *r = t->arg;
-    struct np_http_exchange *x = r ? r->x : NULL;
-    bool answered = r && r->answered;
-    if (r) np_http_req_detach(r, NEAP_ECLOSED);
-    if (ok) return;
-    if (x) np_http_answer_failure(t, x, answered);
-    np_task_log_error(t);
+    return np_http_server_arg(x->server);
 }
 
 static void on_request(struct np_http_exchange *x, void *arg)
 {
     struct lua_server *ls = arg;
     x->user = NULL;
-    struct np_task *t = np_task_new_c(ls->script, run_request, x, NULL, "request");
+    struct np_task *t =
+        ls->script ? np_task_new_c(ls->script, run_request, NULL, NULL, "request") : NULL;
     if (!t) {
         np_http_answer_plain(x, 503);
         return;
     }
-    t->done = on_request_done;
+    t->done = on_unborn_done;
+    t->arg = x;
     np_task_start(t, false);
+}
+
+/* The task that waits for its first turn, as it does when a script runs the loop from inside. */
+static struct np_task *unborn_task(struct np_script *s, struct np_http_exchange *x)
+{
+    struct np_link *l;
+    np_list_each (l, &s->sched.root->children) {
+        struct np_task *t = np_container_of(l, struct np_task, sibling);
+        if (t->arg == x && t->done == on_unborn_done) return t;
+    }
+    return NULL;
 }
 
 static void on_abort(struct np_http_exchange *x, enum neap_err why)
 {
+    struct np_script *s = server_of(x)->script;
     struct np_http_req *r = x->user;
-    if (!r) return;
-    struct np_task *t = r->task;
-    np_http_req_detach(r, why);
-    np_task_cancel(t, NEAP_ECANCELED);
+    if (!s) return;
+    struct np_task *t = r ? r->task : unborn_task(s, x);
+    if (r) {
+        np_http_req_detach(r, why);
+    } else if (t) {
+        t->arg = NULL;
+    }
+    if (t) np_task_cancel(t, NEAP_ECANCELED);
+}
+
+static void on_body(struct np_http_exchange *x, const char *data, size_t n)
+{
+    if (server_of(x)->script) np_http_req_on_body(x, data, n);
+}
+
+static void on_body_end(struct np_http_exchange *x, enum neap_err err)
+{
+    if (server_of(x)->script) np_http_req_on_body_end(x, err);
+}
+
+static void on_drain(struct np_http_exchange *x)
+{
+    if (server_of(x)->script) np_http_req_on_drain(x);
 }
 
 /* --- life */
 
 static void release(struct lua_server *ls)
 {
-    if (!ls->handle && !ls->server) np_free(ls);
+    if (ls->handle || ls->server) return;
+    if (ls->script) np_at_close_remove(&ls->at_close);
+    np_free(ls);
 }
 
 static void on_server_close(struct np_http_server *server, void *arg)
@@ -116,6 +175,16 @@ static void on_drain_asked(struct np_drain *d, int64_t grace)
     close_server(np_container_of(d, struct lua_server, drain), grace);
 }
 
+/* Tasks that did not end by now get no further turn. */
+static void on_state_closing(struct np_at_close *c)
+{
+    struct lua_server *ls = np_container_of(c, struct lua_server, at_close);
+    np_drain_remove(&ls->drain);
+    close_server(ls, 0);
+    ls->script = NULL;
+}
+
+/* NULL when it was finalised, which a finaliser of the script's may come to see. */
 static struct lua_server *check_server(lua_State *L)
 {
     return *(struct lua_server **)luaL_checkudata(L, 1, SERVER);
@@ -127,10 +196,6 @@ static int server_gc(lua_State *L)
     if (!ls) return 0;
     *(struct lua_server **)lua_touserdata(L, 1) = NULL;
     ls->handle = NULL;
-    if (ls->script->closing) {
-        np_drain_remove(&ls->drain);
-        ls->script = NULL;
-    }
     close_server(ls, 0);
     release(ls);
     return 0;
@@ -163,9 +228,9 @@ static int server_close(lua_State *L)
     static const struct np_opt spec[] = {{"grace", NP_OPT_SECONDS, 0, 0, 0}, {0}};
     struct lua_server *ls = check_server(L);
     np_opts_read(L, 2, "opts", spec, &opts);
-    if (!ls->server) return close_k(L, NEAP_OK, NULL);
-    close_server(ls, opts.grace);
+    if (!ls || !ls->server) return close_k(L, NEAP_OK, NULL);
     struct np_task *t = np_task_current(L);
+    close_server(ls, opts.grace);
     np_wait_enqueue(&ls->waiters, &t->sleep);
     return np_wait(L, &t->sleep, NP_NO_TIMEOUT, np_wait_dequeue, close_k, NULL);
 }
@@ -178,8 +243,8 @@ static int server_index(lua_State *L)
     if (strcmp(key, "close") == 0) {
         lua_pushcfunction(L, server_close);
     } else if (strcmp(key, "closed") == 0) {
-        lua_pushboolean(L, !ls->server || ls->closing);
-    } else if (!ls->server) {
+        lua_pushboolean(L, !ls || !ls->server || ls->closing);
+    } else if (!ls || !ls->server) {
         lua_pushnil(L);
     } else if (strcmp(key, "address") == 0) {
         np_http_server_address(ls->server, address, sizeof address);
@@ -229,9 +294,9 @@ static enum neap_err open_server(struct lua_server *ls, const struct serve_optio
                                  struct neap_errinfo *info)
 {
     static const struct np_http_server_handler handler = {.on_request = on_request,
-                                                          .on_body = np_http_req_on_body,
-                                                          .on_body_end = np_http_req_on_body_end,
-                                                          .on_drain = np_http_req_on_drain,
+                                                          .on_body = on_body,
+                                                          .on_body_end = on_body_end,
+                                                          .on_drain = on_drain,
                                                           .on_abort = on_abort,
                                                           .on_close = on_server_close};
     struct np_http_server *server;
@@ -255,6 +320,8 @@ static struct lua_server *new_server(lua_State *L)
     ls->handler_ref = ls->self_ref = LUA_NOREF;
     np_link_init(&ls->waiters);
     ls->drain.drain = on_drain_asked;
+    ls->at_close.fn = on_state_closing;
+    np_at_close_add(ls->script, &ls->at_close);
     return ls;
 }
 
@@ -271,6 +338,7 @@ static int http_serve(lua_State *L)
     if (lua_getfield(L, 1, "handler") != LUA_TFUNCTION) {
         return np_misuse(L, "opts.handler: expected function, got nil");
     }
+    if (np_script_of(L)->closing) return np_fail(L, NEAP_ECLOSED, "the host is closing");
     struct lua_server *ls = new_server(L);
     struct neap_errinfo info;
     enum neap_err err = open_server(ls, &o, &info);

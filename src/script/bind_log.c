@@ -31,7 +31,7 @@ static struct np_log_field read_field(lua_State *L, const char *name)
 static size_t read_fields(lua_State *L, int idx, struct np_log_field *fields)
 {
     size_t n = 0;
-    luaL_checkstack(L, 3 * MAX_FIELDS, NULL);
+    luaL_checkstack(L, 3 * MAX_FIELDS + LUA_MINSTACK, NULL);
     lua_pushnil(L);
     while (lua_next(L, idx)) {
         if (lua_type(L, -2) != LUA_TSTRING) np_misuse(L, "log: names of fields must be strings");

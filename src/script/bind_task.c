@@ -50,9 +50,25 @@ static void settle(struct future *f, enum future_state state)
 static bool is_error_object(lua_State *L)
 {
     if (!lua_istable(L, -1)) return false;
-    bool yes = lua_getfield(L, -1, "code") == LUA_TSTRING;
+    lua_pushliteral(L, "code");
+    bool yes = lua_rawget(L, -2) == LUA_TSTRING;
     lua_pop(L, 1);
     return yes;
+}
+
+static int to_text(lua_State *L)
+{
+    luaL_tolstring(L, 1, NULL);
+    return 1;
+}
+
+/* Pushes the value at the top as text, whatever its __tostring does. */
+static const char *push_text(lua_State *L)
+{
+    lua_pushcfunction(L, to_text);
+    lua_pushvalue(L, -2);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) return "a failure that cannot be described";
+    return lua_tostring(L, -1);
 }
 
 /* Pushes nil and the failure as an error object: what was raised if it is one, else ESCRIPT with
@@ -66,7 +82,7 @@ static int push_failure(lua_State *L, struct future *f)
     int box = lua_gettop(L);
     lua_rawgeti(L, box, 1);
     if (!is_error_object(L)) {
-        np_push_error(L, NEAP_ESCRIPT, "%s", luaL_tolstring(L, -1, NULL));
+        np_push_error(L, NEAP_ESCRIPT, "%s", push_text(L));
         lua_rawgeti(L, box, 1);
         lua_setfield(L, -2, "value");
         lua_rawgeti(L, box, 2);
@@ -318,6 +334,13 @@ static int task_current_id(lua_State *L)
     return 1;
 }
 
+/* refuse_wait(): for the prelude; see task.h. */
+static int task_refuse_wait(lua_State *L)
+{
+    np_task_refuse_wait(np_task_current(L));
+    return 0;
+}
+
 static int task_future(lua_State *L)
 {
     new_future(L);
@@ -326,7 +349,9 @@ static int task_future(lua_State *L)
 
 static int shield_k(lua_State *L, int status, lua_KContext ctx)
 {
-    ((struct np_task *)ctx)->shield--;
+    struct np_task *t = np_script_of(L)->sched.current;
+    /* a coroutine that yielded from inside may come back in another task; the first may be gone */
+    if (t == (struct np_task *)ctx) np_task_shield_end(t);
     if (status != LUA_OK && status != LUA_YIELD) return lua_error(L);
     return lua_gettop(L);
 }
@@ -336,7 +361,7 @@ static int task_shield(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
     struct np_task *t = np_task_current(L);
-    t->shield++;
+    np_task_shield_begin(t);
     int status = lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, (lua_KContext)t, shield_k);
     return shield_k(L, status, (lua_KContext)t);
 }
@@ -361,20 +386,18 @@ int np_open_task(lua_State *L)
                                        {"resolve", future_resolve}, {"fail", future_fail},
                                        {"cancel", future_cancel},   {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__tostring", future_tostring}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"spawn", task_spawn},
-                                         {"spawn_within", task_spawn_within},
-                                         {"sleep", task_sleep},
-                                         {"yield", task_yield},
-                                         {"deadline", task_deadline},
-                                         {"cancelled", task_cancelled},
-                                         {"current_id", task_current_id},
-                                         {"future", task_future},
-                                         {"shield", task_shield},
-                                         {"error", task_error},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"spawn", task_spawn},           {"spawn_within", task_spawn_within},
+        {"sleep", task_sleep},           {"yield", task_yield},
+        {"deadline", task_deadline},     {"cancelled", task_cancelled},
+        {"current_id", task_current_id}, {"refuse_wait", task_refuse_wait},
+        {"future", task_future},         {"shield", task_shield},
+        {"error", task_error},           {NULL, NULL}};
     np_type_new(L, FUTURE, methods, meta);
     luaL_newlib(L, functions);
     lua_pushlightuserdata(L, np_task_wait_mark());
     lua_setfield(L, -2, "wait_mark");
+    np_task_push_held(L);
+    lua_setfield(L, -2, "held");
     return 1;
 }

@@ -19,7 +19,10 @@ static void *allocate(void *ud, void *p, size_t old, size_t size)
         np_free(p);
         return NULL;
     }
-    if (size > old && s->memory_limit && s->memory - old + size > s->memory_limit) return NULL;
+    if (size > old && s->memory_limit && s->memory - old + size > s->memory_limit) {
+        s->starved = true;
+        return NULL;
+    }
     void *q = np_realloc(p, size);
     if (q) s->memory += size - old;
     return q;
@@ -142,6 +145,12 @@ void np_script_free(struct np_script *s)
     np_shutdown_fini(&s->shutdown);
     np_sched_fini(&s->sched);
     close_handles(s);
+}
+
+void np_script_relieve(struct np_script *s)
+{
+    s->starved = false;
+    if (s->memory > s->memory_limit / 2) lua_gc(s->L, LUA_GCCOLLECT);
 }
 
 int np_ref(lua_State *L)

@@ -36,6 +36,7 @@ struct np_script {
     struct np_rng rng;
     size_t memory;           /* bytes the Lua state holds */
     size_t memory_limit;     /* bytes, 0 none */
+    bool starved;            /* the limit refused something; see np_script_relieve */
     size_t refs;             /* live np_ref's: a test wants 0 at the end */
     struct np_link at_close; /* np_at_close's */
     bool closing;
@@ -65,6 +66,11 @@ static inline struct np_script *np_script_of(lua_State *L)
 {
     return *(struct np_script **)lua_getextraspace(L);
 }
+
+/* Collects garbage when the limit was met. Lua does so by itself for its own objects, but not for
+ * the buffers of its library, which fail while all is full of what nobody needs any more. Called
+ * between two turns of the scheduler. */
+void np_script_relieve(struct np_script *s);
 
 /* References into the Lua registry, counted. */
 int np_ref(lua_State *L); /* pops the value */

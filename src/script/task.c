@@ -61,7 +61,8 @@ static struct np_task *end_wait(struct np_wait *w)
 /* --- running */
 
 /* The message handler of every task: notes where the error was raised, in the Lua registry by the
- * task. The error stays what it is, for the variables that are closed on its way (__close gets it). */
+ * task. The error stays what it is, for the variables that are closed on its way (__close gets it).
+ */
 static int note_traceback(lua_State *L)
 {
     luaL_traceback(L, L, NULL, 1);
@@ -92,8 +93,8 @@ static int task_main_k(lua_State *L, int status, lua_KContext ctx)
     return lua_gettop(L);
 }
 
-/* Stack: the function, its arguments. Returns the function, for `done`, the message handler, and then
- * the results or the failure box. */
+/* Stack: the function, its arguments. Returns the function, for `done`, the message handler, and
+ * then the results or the failure box. */
 static int task_main(lua_State *L)
 {
     struct np_task *t = np_script_of(L)->sched.current;
@@ -110,7 +111,7 @@ static int task_main(lua_State *L)
 static void leave_nothing_behind(struct np_task *t)
 {
     struct np_wait *w = t->wait;
-    if (w) {
+    if (w && w->task == t) {
         w->cancel(w);
         end_wait(w);
     }
@@ -174,12 +175,14 @@ static void resume(struct np_task *t, int nargs)
     int nresults = 0;
     int status = lua_resume(t->co, NULL, nargs, &nresults);
     s->current = NULL;
-    if (status != LUA_YIELD) {
+    if (status == LUA_YIELD) {
+        lua_pop(t->co, nresults);
+        if (t->state == NP_TASK_RUNNING) push_ready(t); /* a bare coroutine.yield: another turn */
+    } else {
         end_task(t, status, nresults);
-        return;
     }
-    lua_pop(t->co, nresults);
-    if (t->state == NP_TASK_RUNNING) push_ready(t); /* a bare coroutine.yield: another turn */
+    struct np_script *script = s->root->script;
+    if (script->starved) np_script_relieve(script);
 }
 
 void np_sched_run(struct np_sched *s)
@@ -205,10 +208,27 @@ void np_sched_run(struct np_sched *s)
 
 static void on_timer(struct np_timer *timer);
 
+void np_task_push_held(lua_State *L)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &wait_mark) == LUA_TTABLE) return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &wait_mark);
+}
+
 /* Returns the new coroutine's state and the reference that anchors it. */
 static int make_thread(lua_State *L)
 {
+    np_task_push_held(L);
     lua_State *co = lua_newthread(L);
+    lua_pushvalue(L, -1);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, -4);
     int ref = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushlightuserdata(L, co);
     lua_pushinteger(L, ref);
@@ -360,9 +380,9 @@ static int refuse_later(lua_State *L, struct np_task *t)
     return lua_yieldk(L, 1, (lua_KContext)t, wait_k);
 }
 
-/* Why the task may not wait now, as a raised error. True when it may; false when it is to be refused
- * a turn later (refuse_later): a cancelled task that goes on asking, in a loop that catches every
- * error, must not keep the others and the loop from going on. */
+/* Why the task may not wait now, as a raised error. True when it may; false when it is to be
+ * refused a turn later (refuse_later): a cancelled task that goes on asking, in a loop that catches
+ * every error, must not keep the others and the loop from going on. */
 static bool check_may_wait(lua_State *L, struct np_task *t, struct np_wait *w,
                            void (*cancel)(struct np_wait *w))
 {

@@ -60,6 +60,9 @@ void np_wake(struct np_wait *w, enum neap_err err);
 int np_task_yield(lua_State *L, np_wait_fn k, void *ctx);
 /* The light userdata that a wait yields (for lua/neap/prelude.lua). */
 void *np_task_wait_mark(void);
+/* Pushes the weak table of the coroutines that only the scheduler may resume: the tasks' own, and
+ * those that the prelude adds while a wait in them is passed up. */
+void np_task_push_held(lua_State *L);
 /* For the prelude as well: a coroutine's wait cannot be passed up, as its caller cannot be
  * suspended. Takes the wait back; it raises when the coroutine is resumed. */
 void np_task_refuse_wait(struct np_task *t);
