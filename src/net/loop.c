@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "net/dns.h"
+#include "net/stream.h"
 
 static void run_deferred(uv_idle_t *h)
 {
@@ -75,6 +76,7 @@ enum neap_err np_loop_init(struct np_loop *loop, uv_loop_t *uv, struct np_log *l
     ignore_sigpipe();
     np_heap_init(&loop->timers);
     np_link_init(&loop->deferred);
+    np_link_init(&loop->lingering);
     np_link_init(&loop->at_end);
     np_defer_init(&loop->timers_again, timers_again);
     loop->timer_at = NP_TIME_NEVER;
@@ -157,6 +159,7 @@ void np_loop_fini(struct np_loop *loop, void (*closed)(void *arg), void *arg)
     loop->closed = closed;
     loop->closed_arg = arg;
     np_dns_free(loop);
+    np_streams_stop_lingering(loop);
     if (loop->handles == 0) close_own_handles(loop);
     if (loop->owns_uv) fini_own_uv(loop);
 }

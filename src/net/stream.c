@@ -35,6 +35,7 @@ void np_stream_init(struct np_stream *s, const struct np_stream_ops *ops, struct
         .open_by = NP_TIME_NEVER,
     };
     np_buf_init(&s->out);
+    np_link_init(&s->link);
     np_defer_init(&s->later, report_later);
     np_stream_timeout_init(s);
     np_loop_retain(loop);
@@ -95,7 +96,11 @@ void np_stream_received(struct np_stream *s, const char *data, size_t n)
 
 static void linger_on(struct np_stream *s)
 {
-    if (s->lingering && s->ended && s->shut_sent) np_stream_close(s);
+    if (!s->lingering || !s->shut_sent) return;
+    if (s->ended)
+        np_stream_close(s);
+    else
+        np_stream_set_ref(s, false); /* all has left: no reason for the loop to stay */
 }
 
 void np_stream_received_end(struct np_stream *s)
@@ -278,6 +283,7 @@ void np_stream_close(struct np_stream *s)
     if (s->state >= NP_STREAM_CLOSING) return;
     np_defer_cancel(&s->later);
     np_timer_stop(&s->timer);
+    np_list_remove(&s->link);
     set_state(s, NP_STREAM_CLOSING);
     s->reading = false;
     s->ops->close(s);
@@ -304,10 +310,20 @@ void np_stream_finish(struct np_stream *s, int64_t linger_ns)
     bool was_reading = s->reading;
     s->lingering = s->reading = true;
     s->linger = linger_ns;
+    np_list_push_back(&s->loop->lingering, &s->link);
     s->last_write = np_loop_now(s->loop);
     enum neap_err err = was_reading || s->ended ? NEAP_OK : s->ops->read_start(s);
     if (!err) err = np_stream_timeout_update(s);
-    if (err) np_stream_close(s);
+    if (err)
+        np_stream_close(s);
+    else
+        linger_on(s);
+}
+
+void np_streams_stop_lingering(struct np_loop *loop)
+{
+    while (!np_list_empty(&loop->lingering))
+        np_stream_close(np_container_of(loop->lingering.next, struct np_stream, link));
 }
 
 void np_stream_set_ref(struct np_stream *s, bool ref)

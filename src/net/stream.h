@@ -108,6 +108,7 @@ struct np_stream {
     int64_t last_write;
     size_t last_unsent;
     struct np_timer timer; /* serves them all */
+    struct np_link link;   /* among the loop's lingering ones */
     struct np_defer later; /* reports a failure from the loop; a transport's while closing */
 };
 
@@ -136,7 +137,7 @@ void np_stream_close(struct np_stream *s);
 /* Closes politely: flushes, half-closes, reads and discards until the peer ends, then closes; at
  * the latest when no byte has left for `linger_ns`, or `linger_ns` after the last has. So that an
  * answer sent just before is not lost to a reset. Of the callbacks only on_close comes afterwards.
- */
+ * Once all has left it does not hold the loop any more, and the loop's end closes it. */
 void np_stream_finish(struct np_stream *s, int64_t linger_ns);
 /* ns; 0 none. Starts counting now. NEAP_ENOMEM only. */
 NEAP_MUST_CHECK enum neap_err np_stream_set_timeouts(struct np_stream *s, int64_t read_ns,
@@ -144,6 +145,9 @@ NEAP_MUST_CHECK enum neap_err np_stream_set_timeouts(struct np_stream *s, int64_
 void np_stream_set_ref(struct np_stream *s, bool ref);
 enum neap_err np_stream_peer(struct np_stream *s, char *out, size_t size);
 enum neap_err np_stream_local(struct np_stream *s, char *out, size_t size);
+
+/* np_loop_fini's: closes those that only linger. */
+void np_streams_stop_lingering(struct np_loop *loop);
 
 /* For transports. Each may end in the owner's closing the stream; its memory stays until
  * np_stream_gone. Calls on a stream that is closing already do nothing. */

@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 
 #define TYPE "neap.listener"
+#define DRAIN_LINGER NP_NS_PER_SEC
 
 struct llistener {
     struct np_script *script;
@@ -22,6 +23,7 @@ struct llistener {
     int handler_ref;
     int self_ref;
     size_t tasks;             /* that run the handler */
+    struct np_link conns;     /* of struct conn: their streams are not gone yet */
     struct np_link acceptors; /* waits */
     struct np_link accepted;  /* of struct conn: not yet taken by the task that was woken */
     struct np_drain drain;
@@ -29,7 +31,7 @@ struct llistener {
 
 /* A connection between the loop and the task that gets it. */
 struct conn {
-    struct np_link link; /* in `accepted` */
+    struct np_link link; /* in `accepted` or, with a handler, in `conns` */
     struct llistener *ll;
     struct np_lstream *ls;
 };
@@ -38,7 +40,7 @@ struct conn {
 
 static void release(struct llistener *ll)
 {
-    if (ll->l || ll->tasks > 0) return;
+    if (ll->l || !np_list_empty(&ll->conns)) return;
     np_drain_remove(&ll->drain);
     if (!ll->script->closing) {
         if (ll->handler_ref != LUA_NOREF) np_unref(ll->script, ll->handler_ref);
@@ -74,9 +76,19 @@ static void on_listener_close(struct np_listener *l)
     release(ll);
 }
 
+/* Handlers that wait for their peer's next message are told to end; the others go on until they do.
+ * It is drained when the last stream has gone. */
 static void on_drain(struct np_drain *d, int64_t grace)
 {
-    close_listener(np_container_of(d, struct llistener, drain)); /* then waits for the tasks */
+    struct llistener *ll = np_container_of(d, struct llistener, drain);
+    struct np_link *l;
+    close_listener(ll);
+    np_list_each (l, &ll->conns) {
+        struct np_lstream *ls = np_container_of(l, struct conn, link)->ls;
+        if (ls->detached) continue;
+        ls->stopping = true;
+        np_wake(&ls->reader, NEAP_OK);
+    }
 }
 
 static void update_pause(struct llistener *ll)
@@ -105,16 +117,33 @@ static int run_connection(lua_State *L)
     return 0;
 }
 
+static void conn_gone(void *arg)
+{
+    struct conn *c = arg;
+    struct llistener *ll = c->ll;
+    c->ls->held = false;
+    c->ls->gone = NULL;
+    np_list_remove(&c->link);
+    np_lstream_drop(c->ls);
+    np_free(c);
+    release(ll);
+}
+
+/* Its task has ended. The stream takes its time to flush and close. */
 static void conn_end(struct conn *c)
 {
     struct llistener *ll = c->ll;
-    c->ls->held = false;
-    if (!c->ls->detached) np_lstream_close(c->ls, NP_LSTREAM_LINGER);
-    np_lstream_drop(c->ls);
-    np_free(c);
+    struct np_lstream *ls = c->ls;
+    bool draining = np_shutting_down(&ll->script->shutdown);
     ll->tasks--;
     update_pause(ll);
-    release(ll);
+    if (!ls->detached) np_lstream_close(ls, draining ? DRAIN_LINGER : NP_LSTREAM_LINGER);
+    if (ls->detached || !ls->s) {
+        conn_gone(c);
+    } else {
+        ls->gone = conn_gone;
+        ls->gone_arg = c;
+    }
 }
 
 static void on_connection_done(struct np_task *t, bool ok, int nresults)
@@ -126,6 +155,7 @@ static void on_connection_done(struct np_task *t, bool ok, int nresults)
 static void start_handler(struct llistener *ll, struct conn *c)
 {
     c->ls->held = true;
+    np_list_push_back(&ll->conns, &c->link);
     ll->tasks++;
     struct np_task *t = np_task_new_c(ll->script, run_connection, c, NULL, "connection");
     if (!t) {
@@ -285,6 +315,7 @@ static struct llistener *object_new(lua_State *L, const struct np_llistener_opti
     ll->script = np_script_of(L);
     ll->opts = *opts;
     ll->handler_ref = ll->self_ref = LUA_NOREF;
+    np_link_init(&ll->conns);
     np_link_init(&ll->acceptors);
     np_link_init(&ll->accepted);
     ll->drain.drain = on_drain;

@@ -83,7 +83,10 @@ static void on_close(struct np_stream *s)
     struct np_lstream *ls = s->arg;
     ls->s = NULL;
     wake_all(ls, ls->err ? ls->err : NEAP_ECLOSED);
-    release(ls);
+    if (ls->gone)
+        ls->gone(ls->gone_arg); /* and releases it */
+    else
+        release(ls);
 }
 
 const struct np_stream_handler np_lstream_handler = {

@@ -25,8 +25,11 @@ struct np_lstream {
     bool ended;                 /* the peer sends no more */
     bool closed;                /* by the script: methods raise */
     bool detached;              /* outlives the handler it was given to */
-    bool held;                  /* by a handler's task: not to be freed */
-    bool reading;               /* a task is at it */
+    bool held;                  /* by a handler's connection: not to be freed */
+    bool stopping;              /* the host stops: a read between two messages fails */
+    void (*gone)(void *arg);    /* called when its transport has gone; or NULL */
+    void *gone_arg;
+    bool reading; /* a task is at it */
     struct np_wait reader;
     struct np_link writers; /* waits for the queue to drain */
     struct np_wait opener;  /* waits for the connection */

@@ -16,6 +16,7 @@ enum neap_err np_lstream_no_more(const struct np_lstream *ls)
     if (ls->closed) return NEAP_ECLOSED;
     if (ls->ended) return NEAP_EOF;
     if (ls->err) return ls->err;
+    if (ls->stopping && np_buf_len(&ls->in) == 0) return NEAP_ECLOSED;
     return ls->s ? NEAP_OK : NEAP_ECLOSED;
 }
 

@@ -419,6 +419,28 @@ static void finishing_does_not_wait_for_ever(void **state)
     each_kind(state, finish_alone);
 }
 
+static void finish_and_end(struct fix *f, int kind)
+{
+    struct fix own = {.live = f->live};
+    struct end a, b;
+    assert_ok(np_loop_init(&own.loop, NULL, NULL));
+    join(&own, kind, &a, &b);
+    assert_ok(np_stream_write(a.s, "last words", 10));
+    np_stream_finish(a.s, 3600 * NP_NS_PER_SEC);
+    np_loop_run(&own.loop); /* all has left: it does not stay for the peer's end */
+    assert_int_equal(a.closed, 0);
+    np_stream_close(b.s);
+    np_loop_fini(&own.loop, NULL, NULL);
+    assert_int_equal(a.closed + b.closed, 2);
+    np_buf_fini(&a.in);
+    np_buf_fini(&b.in);
+}
+
+static void the_loops_end_does_not_wait_for_lingering_streams(void **state)
+{
+    each_kind(state, finish_and_end);
+}
+
 /* Timeouts. Each is waited for as an event; how long it takes is not looked at. */
 
 static void mark_fired(struct np_timer *t)
@@ -547,6 +569,7 @@ int main(void)
         T(closing_drops_the_queue_and_may_be_done_twice),
         T(finishing_flushes_and_waits_for_the_peer),
         T(finishing_does_not_wait_for_ever),
+        T(the_loops_end_does_not_wait_for_lingering_streams),
         T(a_peer_that_sends_nothing_is_timed_out),
         T(a_peer_that_reads_nothing_is_timed_out),
         T(an_idle_stream_is_timed_out),
