@@ -98,7 +98,7 @@ enum neap_err np_frame_write(const struct np_frame_format *f, struct np_bytes he
 {
     char prefix[NP_FRAME_PREFIX_MAX];
     char *at;
-    size_t n;
+    size_t n = 0;
     enum neap_err err = np_frame_prefix(f, header.n, body.n, prefix, &n, info);
     if (err) return err;
     if (np_buf_reserve(out, n + header.n + body.n, &at)) return np_err_plain(info, NEAP_ENOMEM);

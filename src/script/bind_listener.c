@@ -6,6 +6,7 @@
  */
 #include "script/bind_listener.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -260,7 +261,7 @@ static void address_of(struct llistener *ll, char *out, size_t size)
     if (ll && ll->l && !ll->closed)
         np_listener_address(ll->l, out, size);
     else
-        strcpy(out, "closed");
+        snprintf(out, size, "closed");
 }
 
 static int listener_tostring(lua_State *L)
