@@ -101,6 +101,7 @@ describe("schema", function()
 
   it("checks positional arguments", function()
     assert.equal("x", schema.arg("path", "x", "string"))
+    assert.is_nil(schema.arg("path", nil, "string|nil"))
     local ok, message = pcall(function() schema.arg("path", nil, "string", 1) end)
     assert.is_false(ok)
     assert.matches("path: expected string, got nil$", message)
