@@ -58,7 +58,7 @@ function(np_link_layers program)
 
   target_link_libraries(${program} PRIVATE neap_options)
   if("script" IN_LIST closure)
-    target_link_libraries(${program} PRIVATE "$<LINK_LIBRARY:WHOLE_ARCHIVE,neap_static>")
+    target_link_libraries(${program} PRIVATE neap_static)
   endif()
   foreach(layer ${closure})
     get_property(libs GLOBAL PROPERTY NEAP_LIBS_${layer})

@@ -33,7 +33,7 @@ target_include_directories(neap_shared INTERFACE ${CMAKE_SOURCE_DIR}/src)
 if(EXISTS ${CMAKE_SOURCE_DIR}/src/app/main.c)
   add_executable(neap src/app/main.c $<TARGET_OBJECTS:np_app>)
   set_target_properties(neap PROPERTIES LINKER_LANGUAGE CXX ENABLE_EXPORTS ON)
-  target_link_libraries(neap PRIVATE np_app_headers "$<LINK_LIBRARY:WHOLE_ARCHIVE,neap_static>" PkgConfig::edit)
+  target_link_libraries(neap PRIVATE np_app_headers neap_static PkgConfig::edit)
   install(TARGETS neap RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 

@@ -22,7 +22,7 @@
     X(udp)            \
     X(unix)
 
-#define NP_MODULE_DECLARE(name) int np_open_##name(lua_State *L) __attribute__((weak));
+#define NP_MODULE_DECLARE(name) int np_open_##name(lua_State *L);
 NP_MODULES(NP_MODULE_DECLARE)
 #undef NP_MODULE_DECLARE
 
