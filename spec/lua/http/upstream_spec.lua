@@ -58,8 +58,9 @@ describe("a client of a service", function()
     register("dead-1", dead_address())
     register("dead-2", dead_address())
     instance "alive"
-    local client = http.client { service = "things", balancer = "round_robin", retry = { reserve = 100 } }
-    for _ = 1, 12 do assert.equal("alive", assert(client:post "/").body) end
+    -- A policy that would pick the same one again and again.
+    local client = http.client { service = "things", balancer = "ring_hash", retry = { reserve = 100 } }
+    for i = 1, 12 do assert.equal("alive", assert(client:post("/", { hash_key = i })).body) end
     assert.equal(0, total "active")
     assert.is_true(total "errors" > 0)
   end)
