@@ -3,9 +3,9 @@
 -- A binding that waits yields the wait mark. Inside a coroutine of the script's own that yield would
 -- reach the script's `resume`; here it is passed up, level by level, until the scheduler has it, and the
 -- resumption is passed down again. So a generator may wait, and its consumer never notices. Meanwhile the
--- coroutine is the waiting task's alone: for everybody else it is "normal", as one that has resumed another,
 -- coroutine is the waiting task's alone: for everybody else it is "normal", as one that resumed another is,
 -- and so is a task's own coroutine. In all else these functions do what Lua's own do, messages included.
+
 local core = require "neap.core.task"
 local mark = core.wait_mark
 local raw_resume, raw_yield = coroutine.resume, coroutine.yield

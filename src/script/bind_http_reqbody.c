@@ -39,12 +39,12 @@ static struct np_http_reqbody *new_body(lua_State *L)
     return b;
 }
 
-/* The body of the request at 1; asks the exchange for it the first time. */
+/* The body of the request at 1; asks the exchange for it the first time. NULL when that is gone. */
 static struct np_http_reqbody *open_body(lua_State *L)
 {
     struct np_http_req *r = np_http_req_check(L, 1);
     if (r->body) return r->body;
-    if (!r->x) np_misuse(L, "the request has been answered, or its client has left");
+    if (!r->x) return NULL;
     struct np_http_reqbody *b = new_body(L);
     lua_setiuservalue(L, 1, BODY_VALUE);
     r->body = b;
@@ -144,6 +144,7 @@ static int request_read(lua_State *L)
 {
     struct np_http_req *r = np_http_req_check(L, 1);
     struct np_http_reqbody *b = open_body(L);
+    if (!b) return np_http_req_gone(L, r);
     if (np_waiting(&b->wait)) return np_misuse(L, "another task is reading this body");
     b->collecting = false; /* as a req:body() that was cancelled left it */
     b->max = 0;
@@ -189,6 +190,7 @@ static int request_body(lua_State *L)
     lua_Integer max = luaL_optinteger(L, 2, 0);
     luaL_argcheck(L, max >= 0, 2, "must not be negative");
     struct np_http_reqbody *b = open_body(L);
+    if (!b) return np_http_req_gone(L, r);
     if (b->collected) {
         lua_getiuservalue(L, 1, BODY_VALUE);
         lua_getiuservalue(L, -1, 1);

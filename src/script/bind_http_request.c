@@ -29,6 +29,7 @@ void np_http_req_detach(struct np_http_req *r, enum neap_err why)
     if (!r->x) return;
     r->x->user = NULL;
     r->x = NULL;
+    r->why = why;
     np_wake(&r->drain, why);
     if (r->body) np_http_reqbody_end(r->body, why);
 }
@@ -36,6 +37,12 @@ void np_http_req_detach(struct np_http_req *r, enum neap_err why)
 struct np_http_req *np_http_req_check(lua_State *L, int idx)
 {
     return luaL_checkudata(L, idx, REQUEST);
+}
+
+int np_http_req_gone(lua_State *L, struct np_http_req *r)
+{
+    if (r->why == NEAP_ECLOSED) return np_misuse(L, "the request has been answered");
+    return np_fail(L, r->why, "the client has left");
 }
 
 static struct np_http_req *check_open(lua_State *L)
@@ -220,8 +227,8 @@ int np_http_req_respond(lua_State *L, struct np_http_req *r, struct np_http_req_
 
 static struct np_http_req *check_unanswered(lua_State *L)
 {
-    struct np_http_req *r = check_open(L);
-    if (r->answered) np_misuse(L, "an answer was already begun");
+    struct np_http_req *r = np_http_req_check(L, 1);
+    if (r->x && r->answered) np_misuse(L, "an answer was already begun");
     return r;
 }
 
@@ -229,6 +236,7 @@ static struct np_http_req *check_unanswered(lua_State *L)
 static int request_respond(lua_State *L)
 {
     struct np_http_req *r = check_unanswered(L);
+    if (!r->x) return np_http_req_gone(L, r);
     lua_Integer status = luaL_checkinteger(L, 2);
     struct np_bytes body = {NULL, 0};
     if (!lua_isnoneornil(L, 3)) body.p = luaL_checklstring(L, 3, &body.n);
@@ -241,6 +249,7 @@ static int request_respond(lua_State *L)
 static int request_start(lua_State *L)
 {
     struct np_http_req *r = check_unanswered(L);
+    if (!r->x) return np_http_req_gone(L, r);
     lua_Integer status = luaL_checkinteger(L, 2);
     lua_Integer length = luaL_optinteger(L, 4, -1);
     luaL_argcheck(L, length >= -1, 4, "must not be negative");
@@ -274,7 +283,8 @@ static int request_write(lua_State *L)
     struct np_http_req *r = np_http_req_check(L, 1);
     size_t n;
     const char *data = luaL_checklstring(L, 2, &n);
-    if (!r->x) return np_fail(L, NEAP_ECONNRESET, "the client has left");
+    if (!r->x && r->why == NEAP_ECLOSED) return np_fail(L, r->why, "the answer is complete");
+    if (!r->x) return np_http_req_gone(L, r);
     if (!r->answered) return np_misuse(L, "write before start");
     if (np_waiting(&r->drain)) return np_misuse(L, "another task is writing this answer");
     enum neap_err err = np_http_write(r->x, data, n);

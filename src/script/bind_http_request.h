@@ -19,12 +19,17 @@ struct np_http_req {
     struct np_http_reqbody *body; /* made when the script wants it; user value 2 holds it */
     struct np_wait drain;         /* a streamed answer waits here */
     bool answered;                /* an answer was begun or given */
+    enum neap_err why;            /* there is no exchange any more; NEAP_ECLOSED: answered */
 };
 
 /* Creates the handle for `x` and pushes it; sets x->user. */
 struct np_http_req *np_http_req_push(lua_State *L, struct np_http_exchange *x, struct np_task *t);
 /* Cuts the handle off its exchange, wakes whoever waits on it with `why`. Does not raise. */
 void np_http_req_detach(struct np_http_req *r, enum neap_err why);
+
+/* What to do where the exchange is needed and gone: nil, err when the client has left; misuse where
+ * the script should have known. */
+int np_http_req_gone(lua_State *L, struct np_http_req *r);
 
 /* The exchange's events, for the server's handler. */
 void np_http_req_on_body(struct np_http_exchange *x, const char *data, size_t n);

@@ -50,8 +50,7 @@ static void settle(struct future *f, enum future_state state)
 static bool is_error_object(lua_State *L)
 {
     if (!lua_istable(L, -1)) return false;
-    lua_pushliteral(L, "code");
-    bool yes = lua_rawget(L, -2) == LUA_TSTRING;
+    bool yes = lua_getfield(L, -1, "code") == LUA_TSTRING;
     lua_pop(L, 1);
     return yes;
 }
