@@ -177,24 +177,20 @@ static void survives_running_out_of_descriptors(void **state)
     dial(f, &second, &a);
     run_until(f, second.opened);
     assert_ok(np_stream_read_start(first.s));
+    assert_ok(np_stream_read_start(second.s));
     int n = take_descriptors(taken, 64, &old);
-    bool limited = n < 64; /* valgrind does not keep to the limit */
-    if (limited) {
-        np_listener_pause(a.l, false);
-        run_until(f, first.ended || first.errors); /* told at once */
-        assert_int_equal(a.accepted, 0);
-    }
+    np_listener_pause(a.l, false);
+    run_until(f, first.ended || first.errors); /* told at once */
+    assert_int_equal(a.accepted, 0);
     give_descriptors(taken, n, &old);
-    if (!limited) {
-        close_listener(f, &a);
-        end_finish(f, &first);
-        end_finish(f, &second);
-        skip();
-    }
-    run_until(f, a.accepted); /* the other one waits, and goes on by itself */
+    /* The other one waits, and is taken without being asked for. (Valgrind's accept takes and drops
+     * it where the kernel's would fail.) */
+    run_until(f, a.accepted || second.ended || second.errors);
+    bool accepted = a.accepted > 0;
     close_listener(f, &a);
     end_finish(f, &first);
     end_finish(f, &second);
+    if (!accepted) skip();
     end_finish(f, &server);
 }
 
