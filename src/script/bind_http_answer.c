@@ -5,15 +5,18 @@
 #include <string.h>
 
 #include "script/bind_http.h"
+#include "script/bind_http_reqbody.h"
 #include "script/json.h"
 #include "script/luax.h"
 
 #define TEXT "text/plain; charset=utf-8"
 #define JSON "application/json"
 
-/* The status for an error: what a gateway would say of it. */
-static int status_of(enum neap_err err)
+/* The status for an error: what the request's body lacked, or what a gateway would say of it. */
+static int status_of(const struct np_http_req *r, enum neap_err err)
 {
+    int of_body = r ? np_http_reqbody_status(r->body, err) : 0;
+    if (of_body) return of_body;
     switch (err) {
     case NEAP_ETIMEDOUT:
         return 504;
@@ -45,14 +48,15 @@ void np_http_answer_plain(struct np_http_exchange *x, int status)
     if (np_http_respond(x, status, &type, 1, body, (size_t)n)) np_http_abort(x);
 }
 
-void np_http_answer_failure(struct np_task *t, struct np_http_exchange *x, bool answered)
+void np_http_answer_failure(struct np_task *t, struct np_http_exchange *x,
+                            const struct np_http_req *r)
 {
-    if (answered) {
+    if (r && r->answered) {
         np_http_abort(x);
         return;
     }
     np_task_error(t);
-    int status = status_of(np_error_code(t->co, -2));
+    int status = status_of(r, np_error_code(t->co, -2));
     lua_pop(t->co, 2);
     np_http_answer_plain(x, status);
 }
@@ -70,7 +74,7 @@ static void log_returned_error(struct np_http_req *r, lua_State *L, int idx)
 /* nil, err */
 static int answer_error(lua_State *L, struct np_http_req *r, int err)
 {
-    int status = status_of(np_error_code(L, err));
+    int status = status_of(r, np_error_code(L, err));
     if (status == 500) log_returned_error(r, L, err);
     struct np_http_exchange *x = r->x;
     r->answered = true;

@@ -17,8 +17,10 @@
 int np_http_answer(lua_State *L, struct np_http_req *r, int first);
 
 /* The answer to a task that failed: 500, or 504 for a deadline, 503 for no endpoint …; breaks off
- * an answer already begun. The failure box is on top of the task's stack. Does not raise. */
-void np_http_answer_failure(struct np_task *t, struct np_http_exchange *x, bool answered);
+ * an answer already begun. `r` is NULL when it did not come to a request. The failure box is on top
+ * of the task's stack. Does not raise. */
+void np_http_answer_failure(struct np_task *t, struct np_http_exchange *x,
+                            const struct np_http_req *r);
 
 /* A short JSON answer of neap's own: {"error":"reason"}. */
 void np_http_answer_plain(struct np_http_exchange *x, int status);

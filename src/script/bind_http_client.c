@@ -463,15 +463,6 @@ static int response_close(lua_State *L)
     return call_close(L);
 }
 
-/* for piece in res:chunks() do … end */
-static int response_chunks(lua_State *L)
-{
-    lua_settop(L, 1);
-    lua_pushcfunction(L, response_read);
-    lua_insert(L, 1);
-    return 2;
-}
-
 /* client_stats() → {open=, idle=, waiting=, calls=, reused=, retried=} */
 static int http_client_stats(lua_State *L)
 {
@@ -503,10 +494,8 @@ void np_http_add_client(lua_State *L)
                                          {NULL, NULL}};
     np_type_new(L, CALL, methods, meta);
     luaL_setfuncs(L, functions, 0);
-    static const luaL_Reg of_response[] = {{"read", response_read},
-                                           {"chunks", response_chunks},
-                                           {"close", response_close},
-                                           {NULL, NULL}};
+    static const luaL_Reg of_response[] = {
+        {"read", response_read}, {"close", response_close}, {NULL, NULL}};
     luaL_newmetatable(L, RESPONSE);
     luaL_newlib(L, of_response);
     lua_pushvalue(L, -1);

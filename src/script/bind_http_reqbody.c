@@ -97,6 +97,21 @@ void np_http_req_on_body_end(struct np_http_exchange *x, enum neap_err err)
     np_sched_run(s); /* so that the answer leaves with the others of this read */
 }
 
+int np_http_reqbody_status(const struct np_http_reqbody *b, enum neap_err err)
+{
+    if (!b || !b->ended || !err || b->err != err) return 0;
+    switch (err) {
+    case NEAP_ELIMIT:
+        return 413;
+    case NEAP_ETIMEDOUT:
+        return 408;
+    case NEAP_EPROTO:
+        return 400;
+    default:
+        return 0;
+    }
+}
+
 static const char *why_not(enum neap_err err)
 {
     switch (err) {
@@ -140,7 +155,7 @@ static void cancel_read(struct np_wait *w)
     (void)w;
 }
 
-static int request_read(lua_State *L)
+static int read_with(lua_State *L, np_wait_fn k)
 {
     struct np_http_req *r = np_http_req_check(L, 1);
     struct np_http_reqbody *b = open_body(L);
@@ -148,16 +163,27 @@ static int request_read(lua_State *L)
     if (np_waiting(&b->wait)) return np_misuse(L, "another task is reading this body");
     b->collecting = false; /* as a req:body() that was cancelled left it */
     b->max = 0;
-    if (np_buf_len(&b->buf) > 0 || b->ended) return read_k(L, NEAP_OK, r);
-    return np_wait(L, &b->wait, NP_NO_TIMEOUT, cancel_read, read_k, r);
+    if (np_buf_len(&b->buf) > 0 || b->ended) return k(L, NEAP_OK, r);
+    return np_wait(L, &b->wait, NP_NO_TIMEOUT, cancel_read, k, r);
+}
+
+static int request_read(lua_State *L)
+{
+    return read_with(L, read_k);
+}
+
+/* A loop cannot see an error that ends it. */
+static int chunk_k(lua_State *L, enum neap_err err, void *ctx)
+{
+    return read_k(L, err, ctx) == 1 ? 1 : lua_error(L);
 }
 
 static int chunks_next(lua_State *L)
 {
-    return request_read(L);
+    return read_with(L, chunk_k);
 }
 
-/* for piece in req:chunks() do … end */
+/* for piece in req:chunks() do … end; raises when the body breaks off */
 static int request_chunks(lua_State *L)
 {
     np_http_req_check(L, 1);

@@ -5,6 +5,9 @@
 
 #include "script/bind_http_request.h"
 
+/* The status that says why the body could not be had, when that is what `err` tells; else 0. */
+int np_http_reqbody_status(const struct np_http_reqbody *b, enum neap_err err);
+
 struct np_http_req *np_http_req_check(lua_State *L, int idx);
 
 /* The body can give no more: `why` is what readers get, unless it had ended already. */

@@ -44,13 +44,12 @@ static void on_request_done(struct np_task *t, bool ok, int nresults)
     (void)nresults;
     struct np_http_req *r = t->arg;
     struct np_http_exchange *x = r->x;
-    bool answered = r->answered;
     np_http_req_detach(r, NEAP_ECLOSED);
     if (ok) {
         if (x) np_http_abort(x); /* a streamed answer that was not brought to its end */
         return;
     }
-    if (x) np_http_answer_failure(t, x, answered);
+    if (x) np_http_answer_failure(t, x, r);
     np_task_log_error(t);
 }
 
@@ -60,7 +59,7 @@ static void on_unborn_done(struct np_task *t, bool ok, int nresults)
     (void)nresults;
     struct np_http_exchange *x = t->arg;
     if (ok) return;
-    if (x) np_http_answer_failure(t, x, false);
+    if (x) np_http_answer_failure(t, x, NULL);
     np_task_log_error(t);
 }
 

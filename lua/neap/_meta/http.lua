@@ -112,7 +112,7 @@ function Request:form(max) end
 ---@return neap.Error? err
 function Request:read() end
 
----`for piece in req:chunks() do … end`
+---`for piece in req:chunks() do … end`. Raises the error when the body breaks off.
 ---@return fun(): string?
 function Request:chunks() end
 
@@ -150,7 +150,7 @@ local Response = {}
 ---@return neap.Error? err
 function Response:read(timeout) end
 
----`for piece in res:chunks() do … end`
+---`for piece in res:chunks() do … end`. Raises the error when the body breaks off.
 ---@return fun(): string?
 function Response:chunks() end
 

@@ -56,9 +56,6 @@ local function hold(res, lease)
     if piece == nil and not (err and err.code == "ETIMEDOUT" and timeout) then lease:done(err == nil) end
     return piece, err
   end
-  function res:chunks()
-    return function() return self:read() end
-  end
   function res:close()
     lease:done(nil)
     class.close(self)

@@ -14,13 +14,28 @@ local methods = core.response_methods
 ---@field attempts integer how many it took
 ---@field endpoint? neap.Endpoint the instance that answered, of a client for a service
 
+---`for piece in res:chunks() do … end`. Raises the error when the body breaks off, as a loop cannot see it.
+---@return fun(): string?
+function methods:chunks()
+  return function()
+    local piece, err = self:read()
+    if piece == nil and err ~= nil then error(err, 0) end
+    return piece
+  end
+end
+
 ---The body as JSON.
 ---@return any value nil on failure only
 ---@return neap.Error? err
 function methods:json()
   if not self.body then
     local pieces = {}
-    for piece in self:chunks() do pieces[#pieces + 1] = piece end
+    local piece, err = self:read()
+    while piece do
+      pieces[#pieces + 1] = piece
+      piece, err = self:read()
+    end
+    if err then return nil, err end
     self.body = table.concat(pieces)
   end
   if self.body == "" then return nil, task.error("EINVAL", "JSON: the answer has no body") end

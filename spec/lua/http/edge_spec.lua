@@ -106,6 +106,49 @@ describe("http.serve", function()
     end)
   end)
 
+  describe("with a chunked body that is too large", function()
+    local function post(handler)
+      local left = 3
+      return ask(handler, {
+        body = function()
+          left = left - 1
+          if left >= 0 then return ("x"):rep(100) end
+        end,
+      })
+    end
+    local limited = {
+      ["req:body"] = function(req) return req:body(150) end,
+      ["req:body, raised"] = function(req)
+        local body, err = req:body(150)
+        if not body then error(err, 0) end
+        return body
+      end,
+    }
+    for how, handler in pairs(limited) do
+      it("says 413 for " .. how, function() assert.equal(413, post(handler).status) end)
+    end
+
+    it("says 413 when a loop over its pieces ends", function()
+      local status
+      serving(function(req)
+        local n = 0
+        for piece in req:chunks() do n = n + #piece end
+        return tostring(n)
+      end, function(url)
+        local left = 3
+        local res = assert(http.post(url, {
+          body = function()
+            left = left - 1
+            task.yield()
+            if left >= 0 then return ("x"):rep(100) end
+          end,
+        }))
+        status = res.status
+      end, { max_body_bytes = 150 })
+      assert.equal(413, status)
+    end)
+  end)
+
   it("may be closed from inside a handler", function()
     local server
     server = assert(http.serve {
@@ -118,5 +161,46 @@ describe("http.serve", function()
     assert.is_nil(res)
     assert.is_string(err.code)
     assert.is_true(server.closed)
+  end)
+end)
+
+describe("a client's response", function()
+  local pieces = 4
+
+  local function slowly(last)
+    return function()
+      local n = 0
+      return 200, function()
+        n = n + 1
+        task.sleep(0.001) -- so that each piece comes by itself
+        if n <= pieces then return ("x"):rep(100) end
+        return last()
+      end
+    end
+  end
+
+  it("gives its body in as many pieces as come", function()
+    local size = 0
+    serving(slowly(function() end), function(url)
+      local res = assert(http.get(url, { stream = true }))
+      for piece in res:chunks() do size = size + #piece end
+    end)
+    assert.equal(pieces * 100, size)
+  end)
+
+  it("raises when its body breaks off inside a loop", function()
+    serving(slowly(function() error(task.error("EBUSY", "half way")) end), function(url)
+      local res = assert(http.get(url, { stream = true }))
+      local ok, err = pcall(function()
+        for _ in res:chunks() do end -- luacheck: ignore 542
+      end)
+      assert.is_false(ok)
+      assert.equal("ECONNRESET", err.code)
+      res = assert(http.get(url, { stream = true }))
+      local value
+      value, err = res:json()
+      assert.is_nil(value)
+      assert.equal("ECONNRESET", err.code)
+    end)
   end)
 end)
