@@ -52,6 +52,7 @@ static void drop_stream(struct np_bus_bridge *b, int64_t linger)
     if (!s) return;
     np_stream_set_handler(s, &leaving, b);
     if (linger > 0) {
+        s->awaited = true; /* the bridge's end is its stream's */
         np_stream_finish(s, linger);
     } else {
         np_stream_close(s);

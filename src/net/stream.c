@@ -99,7 +99,7 @@ static void linger_on(struct np_stream *s)
     if (!s->lingering || !s->shut_sent) return;
     if (s->ended)
         np_stream_close(s);
-    else
+    else if (!s->awaited)
         np_stream_set_ref(s, false); /* all has left: no reason for the loop to stay */
 }
 

@@ -88,6 +88,7 @@ struct np_stream {
     bool shut_sent;        /* … and done */
     bool flushing;         /* the transport is at it */
     bool above_high;       /* on_drain is owed */
+    bool awaited;          /* its owner waits for on_close: lingering holds the loop all the same */
     bool lingering;        /* np_stream_finish: flushes, then discards what comes until the end */
     bool unref;            /* does not keep the loop alive */
     uint8_t fail_turns;    /* turns of the loop until `err` is reported; see stream.c */
