@@ -113,8 +113,9 @@ typedef struct neap_options {
     const char *const *args;    /* what scripts see as arg[1] … and a file as its `...` */
     size_t nargs;
     bool keep_alive;     /* neap_run goes on until neap_stop, even if nothing is left to do */
-    bool handle_signals; /* SIGINT and SIGTERM stop the host while neap_run runs; the second one
-                            ends the process. For programs that leave their signals to neap. */
+    bool handle_signals; /* SIGINT and SIGTERM stop the host, from its first use to its end; a
+                            second one ends the process, and SIGPIPE is ignored. For programs that
+                            leave their signals to neap. */
     /* Called on the loop's thread when a stop is through: all has drained, or the time for it was
      * over. On an embedder's loop the time to call neap_close. */
     void (*on_stopped)(neap_t *n, void *user);

@@ -117,7 +117,7 @@ int np_app_open(struct np_app *app, const char *script, int first, neap_t **out)
     neap_options o = NEAP_OPTIONS_INIT;
     int code = read_host_options(app, &o);
     if (code) return code;
-    o.handle_signals = true;
+    o.handle_signals = !app->interactive; /* the REPL has its own way */
     o.args = (const char *const *)(app->argv + first);
     o.nargs = (size_t)(app->argc - first);
     if (app->interactive) set_log_pipe(app, &o);

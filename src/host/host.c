@@ -145,7 +145,8 @@ enum neap_err np_host_start(neap_t *n, uv_loop_t *uv)
     n->attached = uv != NULL;
     atomic_store(&n->can_wake, true);
     uv_async_send(&n->worker.wake); /* for what was posted before there was a loop */
-    return NEAP_OK;
+    if (n->options.handle_signals) err = np_signals_start(&n->signals, n);
+    return err ? np_host_fail(n, err, "cannot listen for signals") : NEAP_OK;
 }
 
 enum neap_err neap_attach(neap_t *n, struct uv_loop_s *loop)
@@ -162,6 +163,7 @@ static void on_worker_closed(void *arg)
     neap_t *n = arg;
     void (*closed)(void *user) = n->closed;
     void *user = n->closed_user;
+    np_signals_stop(&n->signals);
     free_host(n);
     if (closed) closed(user);
 }

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mpsc.h"
 #include "host/leases.h"
+#include "host/signals.h"
 #include "mesh/upstream.h"
 #include "script/runtime.h"
 #include "script/state.h"
@@ -38,6 +39,7 @@ struct neap {
     struct np_registry *registry;
     struct np_bus *bus;
     struct np_leases leases;
+    struct np_signals signals;
     struct np_worker worker;
     bool started;       /* the worker is there */
     bool attached;      /* on a program's loop */

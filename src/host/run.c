@@ -1,6 +1,5 @@
 /* Running and stopping a host. */
 #include "host/host.h"
-#include "host/signals.h"
 
 static void wake(neap_t *n)
 {
@@ -51,14 +50,10 @@ enum neap_err neap_run(neap_t *n)
     if (err) return err;
     if (n->attached) return np_host_fail(n, NEAP_EINVAL, "the host is on a loop of the program's");
     if (n->running) return np_host_fail(n, NEAP_EBUSY, "the host runs already");
-    struct np_signals signals = {0};
-    if (n->options.handle_signals) err = np_signals_start(&signals, n);
-    if (err) return np_host_fail(n, err, "cannot listen for signals");
     n->running = true;
     np_worker_run_posts(&n->worker); /* they keep no loop alive by themselves */
     if (!n->failed && !n->stopped) np_loop_run(&n->worker.loop);
     n->running = false;
-    np_signals_stop(&signals);
     if (n->failed) return NEAP_ESCRIPT; /* neap_error has the words */
     if (n->drain_expired) {
         return np_host_fail(n, NEAP_ETIMEDOUT, "not all was drained within %g seconds",
