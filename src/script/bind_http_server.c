@@ -70,13 +70,15 @@ static int run_request(lua_State *L)
     struct np_http_exchange *x = t->arg;
     if (!x) return 0;
     struct lua_server *ls = np_http_server_arg(x->server);
-    t->arg = np_http_req_push(L, x, t); /* stays at 2, for as long as the task lives */
+    t->arg = np_http_req_push(L, x, t);
     t->done = on_request_done;
+    lua_replace(L, 1); /* where it stays for as long as the task lives */
     lua_rawgeti(L, LUA_REGISTRYINDEX, ls->handler_ref);
-    lua_pushvalue(L, 2);
-    lua_remove(L, 1);
-    /* request, handler, request */
-    lua_callk(L, 1, 3, (lua_KContext)t->arg, on_handler_returned);
+    lua_pushvalue(L, 1);
+    /* what every router asks for first, without the way through the request's fields */
+    lua_pushlstring(L, x->head.method_name.p, x->head.method_name.n);
+    lua_pushlstring(L, x->head.path.p, x->head.path.n);
+    lua_callk(L, 3, 3, (lua_KContext)t->arg, on_handler_returned);
     return on_handler_returned(L, LUA_OK, (lua_KContext)t->arg);
 }
 
@@ -324,7 +326,8 @@ static struct lua_server *new_server(lua_State *L)
     return ls;
 }
 
-/* serve{handler=fn, host="127.0.0.1", port=0, unix=path, limits…} → server | nil, err */
+/* serve{handler=fn(req, method, path), host="127.0.0.1", port=0, unix=path, limits…} → server |
+ * nil, err */
 static int http_serve(lua_State *L)
 {
     struct serve_options o = {.listen = NP_LISTEN_OPTIONS_INIT, .host = "127.0.0.1"};

@@ -129,7 +129,7 @@ void np_script_free(struct np_script *s)
     if (!s) return;
     s->closing = true;
     np_sched_cancel_all(&s->sched, NEAP_ECANCELED);
-    for (int i = 0; i < CLOSING_TURNS && !np_list_empty(&s->sched.ready); i++) {
+    for (int i = 0; i < CLOSING_TURNS && np_sched_busy(&s->sched); i++) {
         np_sched_run(&s->sched);
         np_sched_cancel_all(&s->sched, NEAP_ECANCELED);
     }

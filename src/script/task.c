@@ -28,15 +28,20 @@ static void on_idle(uv_idle_t *h)
     (void)h; /* only keeps the poll from blocking; prepare and check do the work */
 }
 
-static void push_ready(struct np_task *t)
+static void queue(struct np_task *t, struct np_link *list)
 {
     struct np_sched *s = &t->script->sched;
     t->state = NP_TASK_READY;
-    np_list_push_back(&s->ready, &t->ready);
+    np_list_push_back(list, &t->ready);
     if (!s->idle_active) { /* the loop must not sleep before it is drained */
         uv_idle_start(&s->idle, on_idle);
         s->idle_active = true;
     }
+}
+
+static void push_ready(struct np_task *t)
+{
+    queue(t, &t->script->sched.ready);
 }
 
 static void on_prepare(uv_prepare_t *h)
@@ -93,16 +98,12 @@ static int task_main_k(lua_State *L, int status, lua_KContext ctx)
     return lua_gettop(L);
 }
 
-/* Stack: the function, its arguments. Returns the function, for `done`, the message handler, and
- * then the results or the failure box. */
+/* Stack: the function, the message handler, the function again, its arguments. Returns the
+ * function, for `done`, the message handler, and then the results or the failure box. */
 static int task_main(lua_State *L)
 {
     struct np_task *t = np_script_of(L)->sched.current;
-    int nargs = lua_gettop(L) - 1;
-    lua_pushvalue(L, 1);
-    lua_insert(L, 2);
-    lua_pushcfunction(L, note_traceback);
-    lua_insert(L, 2);
+    int nargs = lua_gettop(L) - 3;
     int status = lua_pcallk(L, nargs, LUA_MULTRET, 2, (lua_KContext)t, task_main_k);
     return task_main_k(L, status, (lua_KContext)t);
 }
@@ -177,7 +178,8 @@ static void resume(struct np_task *t, int nargs)
     s->current = NULL;
     if (status == LUA_YIELD) {
         lua_pop(t->co, nresults);
-        if (t->state == NP_TASK_RUNNING) push_ready(t); /* a bare coroutine.yield: another turn */
+        if (t->state == NP_TASK_RUNNING)
+            queue(t, &s->yielded); /* a bare coroutine.yield: another turn */
     } else {
         end_task(t, status, nresults);
     }
@@ -190,6 +192,7 @@ void np_sched_run(struct np_sched *s)
     if (s->current) return; /* an embedder runs the loop from inside a script: not our turn */
     bool closing = s->root->script->closing;
     size_t max = closing ? s->live + SPARE_TURNS : MAX_TURNS;
+    np_list_splice(&s->ready, &s->yielded);
     for (size_t turns = 0; turns < max; turns++) {
         struct np_link *l = np_list_pop_front(&s->ready);
         if (!l) break;
@@ -198,7 +201,7 @@ void np_sched_run(struct np_sched *s)
         t->nargs = 0;
         resume(t, nargs);
     }
-    if (s->idle_active && np_list_empty(&s->ready)) {
+    if (s->idle_active && !np_sched_busy(s)) {
         uv_idle_stop(&s->idle);
         s->idle_active = false;
     }
@@ -297,9 +300,12 @@ struct np_task *np_task_new(struct np_script *s, lua_State *from, int nargs, str
                             const char *label)
 {
     struct np_task *t = begin_task(s, parent, label);
-    if (t && lua_checkstack(t->co, nargs + 4)) {
+    if (t && lua_checkstack(t->co, nargs + 5) && lua_checkstack(from, 1)) {
+        lua_pushvalue(from, -(nargs + 1));
+        lua_xmove(from, t->co, 1);
+        lua_pushcfunction(t->co, note_traceback);
         lua_xmove(from, t->co, nargs + 1);
-        t->nargs = nargs + 1;
+        t->nargs = nargs + 3;
         return t;
     }
     lua_pop(from, nargs + 1);
@@ -317,8 +323,10 @@ struct np_task *np_task_new_c(struct np_script *s, lua_CFunction fn, void *arg,
     struct np_task *t = begin_task(s, parent, label);
     if (!t) return NULL;
     lua_pushcfunction(t->co, fn);
+    lua_pushcfunction(t->co, note_traceback);
+    lua_pushcfunction(t->co, fn);
     lua_pushlightuserdata(t->co, arg);
-    t->nargs = 2;
+    t->nargs = 4;
     return t;
 }
 
@@ -375,7 +383,7 @@ static int wait_k(lua_State *L, int status, lua_KContext ctx)
 static int refuse_later(lua_State *L, struct np_task *t)
 {
     t->raise = true;
-    push_ready(t);
+    queue(t, &t->script->sched.yielded);
     lua_pushlightuserdata(L, &wait_mark);
     return lua_yieldk(L, 1, (lua_KContext)t, wait_k);
 }
@@ -436,7 +444,7 @@ int np_task_yield(lua_State *L, np_wait_fn k, void *ctx)
     t->wait_fn = k;
     t->wait_ctx = ctx;
     t->wait_err = NEAP_OK;
-    push_ready(t);
+    queue(t, &t->script->sched.yielded);
     lua_pushlightuserdata(L, &wait_mark);
     return lua_yieldk(L, 1, (lua_KContext)t, wait_k);
 }
@@ -611,6 +619,7 @@ enum neap_err np_sched_init(struct np_sched *s, struct np_script *script)
 {
     memset(s, 0, sizeof *s);
     np_link_init(&s->ready);
+    np_link_init(&s->yielded);
     np_link_init(&s->free_tasks);
     s->root = np_calloc(1, sizeof *s->root);
     if (!s->root) return NEAP_ENOMEM;

@@ -120,6 +120,7 @@ struct np_task {
 struct np_sched {
     struct np_task *current;
     struct np_link ready;
+    struct np_link yielded;    /* ready too, but at the next turn: I/O comes first */
     struct np_link free_tasks; /* with their coroutines, recycled; by `ready` */
     size_t free_count;
     struct np_task *root; /* parent of what has no other; never runs */
@@ -162,6 +163,12 @@ void np_sched_run(struct np_sched *s);
 void np_task_error(struct np_task *t);
 /* Logs the failure with its traceback; a mere cancellation only at debug level. */
 void np_task_log_error(struct np_task *t);
+
+/* Whether a task is ready to run. */
+static inline bool np_sched_busy(const struct np_sched *s)
+{
+    return !np_list_empty(&s->ready) || !np_list_empty(&s->yielded);
+}
 
 NEAP_MUST_CHECK enum neap_err np_sched_init(struct np_sched *s, struct np_script *script);
 void np_sched_cancel_all(struct np_sched *s, enum neap_err code);

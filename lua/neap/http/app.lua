@@ -139,8 +139,8 @@ end
 local function make_handler(self)
   local routes = self.router
   local statics = routes.statics
-  return function(req)
-    local method, path = req.method, req.path
+  return function(req, method, path)
+    if not path then method, path = req.method, req.path end
     local leaf = statics[path]
     local record = leaf and leaf[method]
     if record then return record.run(req) end
