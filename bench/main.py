@@ -12,8 +12,8 @@ NAMES = ["http-hello", "startup"]
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench", description="side by side with real peers")
     parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--rounds", type=int, default=5, help="measured rounds each (default 5)")
-    parser.add_argument("--seconds", type=int, default=3, help="a round's length (default 3)")
+    parser.add_argument("--rounds", type=int, default=9, help="measured rounds each (default 9)")
+    parser.add_argument("--seconds", type=int, default=2, help="a round's length (default 2)")
     parser.add_argument("--connections", type=int, default=50, help="default 50")
     parser.add_argument("--depth", type=int, default=16, help="requests in a pipelined group (default 16)")
     opts = parser.parse_args()

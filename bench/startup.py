@@ -7,7 +7,7 @@ import harness as h
 
 def run(opts):
     seconds, resident = [], []
-    for number in range(opts.rounds * 4 + 1):
+    for number in range(opts.rounds * 2 + 1):
         with h.neap("http_hello.lua", h.free_port()) as server:
             if number > 0:  # the first one warms the page cache
                 seconds.append(server.start_seconds)
