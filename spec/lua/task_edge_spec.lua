@@ -121,6 +121,7 @@ describe("a shield", function()
       task.sleep(3600)
     end)
     task.yield()
+    task.yield() -- now its child waits, too
     shielded:cancel()
     gate:resolve "finished"
     assert.equal("ECANCELED", select(2, shielded:await()).code)
