@@ -341,7 +341,7 @@ int np_cmd_repl(struct np_app *app)
     }
     neap_t *n;
     app->interactive = true;
-    int code = np_app_open(app, NULL, 0, &n);
+    int code = np_app_open(app, app->load, 0, &n);
     if (code) return code;
     if (!app->load || neap_load_file(n, app->load) == NEAP_OK) return np_repl(app, n);
     code = np_app_complain_host(n);
