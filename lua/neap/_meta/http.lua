@@ -150,10 +150,6 @@ local Response = {}
 ---@return neap.Error? err
 function Response:read(timeout) end
 
----`for piece in res:chunks() do … end`. Raises the error when the body breaks off.
----@return fun(): string?
-function Response:chunks() end
-
 ---What has not come yet is not wanted. Idempotent.
 function Response:close() end
 
