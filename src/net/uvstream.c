@@ -119,7 +119,7 @@ static enum neap_err write_on(struct np_uvstream *u)
             take_queue(u);
         }
         uv_buf_t buf = {.base = (char *)np_buf_data(&u->sending), .len = np_buf_len(&u->sending)};
-        size_t taken;
+        size_t taken = 0;
         enum neap_err err = try_write(u, &buf, 1, &taken);
         if (err) return err;
         sent(u, taken);
@@ -283,7 +283,7 @@ enum neap_err np_uvstream_new(struct np_loop *loop, const struct np_stream_ops *
 enum neap_err np_uvstream_from_fd(struct np_loop *loop, const struct np_stream_ops *ops, int fd,
                                   struct np_stream **out)
 {
-    struct np_uvstream *u;
+    struct np_uvstream *u = NULL;
     enum neap_err err = np_uvstream_new(loop, ops, NP_STREAM_OPEN, &u);
     if (err) return err;
     int rc = ops == &np_tcp_ops ? uv_tcp_open(&u->uv.tcp, fd) : uv_pipe_open(&u->uv.pipe, fd);
