@@ -409,6 +409,8 @@ static bool check_may_wait(lua_State *L, struct np_task *t, struct np_wait *w,
 
 static bool arm_timer(struct np_task *t, int64_t timeout)
 {
+    if (timeout == NP_NO_TIMEOUT && t->deadline == NP_TIME_NEVER) return true;
+    np_loop_update_time(t->script->loop); /* the script may have computed for long since */
     int64_t now = np_loop_now(t->script->loop);
     int64_t due = timeout == NP_NO_TIMEOUT ? NP_TIME_NEVER : np_time_add(now, timeout);
     t->timer_is_deadline = !t->shield && t->deadline < due;

@@ -128,6 +128,20 @@ static void a_deadline_is_inherited_and_raises(void **state)
     assert_string_equal(r->failure, "ETIMEDOUT");
 }
 
+static void a_span_counts_from_the_wait_not_from_the_turn(void **state)
+{
+    struct rig *r = *state;
+    /* computes until 30 ms of its turn have passed, then waits for 20 ms */
+    rig_run(r, "local runtime = require 'neap.core.runtime'\n"
+               "local t0 = runtime.monotonic()\n"
+               "while runtime.monotonic() - t0 < 0.03 do end\n"
+               "local t1 = runtime.monotonic()\n"
+               "require('neap.task').sleep(0.02)\n"
+               "slept = tostring(runtime.monotonic() - t1 >= 0.018)");
+    np_loop_run(&r->loop);
+    assert_string_equal(rig_global(r, "slept"), "true");
+}
+
 static void a_wait_inside_a_generator_suspends_the_task(void **state)
 {
     struct rig *r = *state;
@@ -220,6 +234,7 @@ int main(void)
         T(cancelling_takes_the_children_with_it),
         T(children_outlive_a_parent_that_ends_by_itself),
         T(a_deadline_is_inherited_and_raises),
+        T(a_span_counts_from_the_wait_not_from_the_turn),
         T(a_wait_inside_a_generator_suspends_the_task),
         T(where_lua_cannot_yield_waiting_is_refused),
         T(an_error_object_reaches_done_with_its_traceback),
