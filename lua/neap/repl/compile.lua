@@ -42,12 +42,15 @@ function M.compile(text, name, env)
   name = name or "=input"
   env = env or _G
   local expression = text:match "^%s*=(.*)$"
-  local fn = load("return " .. (expression or text), name, "t", env)
+  local fn, as_expression = load("return " .. (expression or text), name, "t", env)
   if fn then return fn end
-  local err
-  fn, err = load(expression and "return " .. expression or text, name, "t", env)
-  if not fn then return nil, err, is_incomplete(err) end
-  return with_locals_kept(text, name, env) or fn
+  local err = as_expression
+  if not expression then
+    fn, err = load(text, name, "t", env)
+    if fn then return with_locals_kept(text, name, env) or fn end
+  end
+  if is_incomplete(as_expression) then return nil, as_expression, true end
+  return nil, err, is_incomplete(err)
 end
 
 return M
