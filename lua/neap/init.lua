@@ -7,10 +7,13 @@
 ---@field bus neap.bus
 ---@field dns neap.dns
 ---@field frame neap.frame
+---@field host neap.host
 ---@field http neap.http
+---@field inspect neap.inspect
 ---@field json neap.json
 ---@field log neap.log
 ---@field registry neap.registry
+---@field runtime neap.runtime
 ---@field schema neap.schema
 ---@field stream neap.stream
 ---@field task neap.task

@@ -9,7 +9,7 @@ local KEYWORDS = {
   "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in", "local",
   "nil", "not", "or", "repeat", "return", "then", "true", "until", "while",
 }
-local INTERNAL = { core = true, prelude = true, repl = true, runtime = true, stream = true, test = true }
+local INTERNAL = { core = true, prelude = true, repl = true, test = true }
 local MAX_LEVELS = 16 -- of __index
 
 local function index_of(v)
