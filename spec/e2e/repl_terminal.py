@@ -120,7 +120,11 @@ t.line("neap.log.info('from the log')", "from the log")
 
 # Ctrl-C ends the line that runs, waiting or busy, and only that.
 t.line("background = task.spawn(function() task.sleep(1000) end)", "")
-for code in ("print('go') task.sleep(1000)", "print('go') while true do end"):
+lines = ["print('go') task.sleep(1000)"]
+with open(NEAP, "rb") as f:
+    if b"__tsan_init" not in f.read():  # it holds signals back from a thread that calls nothing of libc
+        lines.append("print('go') while true do end")
+for code in lines:
     t.keys(code + "\r")
     t.expect(r"\ngo\r")
     t.keys("\x03")
