@@ -123,7 +123,11 @@ for kind, make in pairs(makers) do
         wrote = true
         a:shutdown()
       end)
-      task.sleep(0.01)
+      local before
+      repeat -- until nothing moves any more
+        before = sent
+        for _ = 1, 200 do task.yield() end
+      until sent == before
       assert.is_false(wrote)
       assert.equal("ETIMEDOUT", code(a:write("y", { timeout = 0.001 })))
       local got = 0

@@ -405,8 +405,9 @@ static void a_silent_client_is_pinged_and_then_closed(void **state)
 static void a_client_that_answers_pings_stays(void **state)
 {
     struct world *w = *state;
-    w->opts.ping_interval = NP_NS_PER_MS;
-    w->opts.max_pings = 1;
+    w->opts.ping_interval =
+        20 * NP_NS_PER_MS; /* a busy machine may hold this process up that long */
+    w->opts.max_pings = 2;
     start(w);
     struct peer *p = join(w, NULL);
     for (int pings = 0; pings < 5;) {
