@@ -219,8 +219,16 @@ static int close_k(lua_State *L, enum neap_err err, void *ctx)
     return 1;
 }
 
+/* Whether the task answers a request of this server: the server cannot end before it does. */
+static bool serves_for(const struct np_task *t, const struct lua_server *ls)
+{
+    if (t->done != on_request_done) return false;
+    const struct np_http_req *r = t->arg;
+    return r && r->x && r->x->server == ls->server;
+}
+
 /* server:close{grace=30}: stops accepting, finishes what is in flight, waits for the end. grace=0
- * ends at once. */
+ * ends at once. In a handler of its own it does not wait: the answer still goes out. */
 static int server_close(lua_State *L)
 {
     struct {
@@ -232,6 +240,7 @@ static int server_close(lua_State *L)
     if (!ls || !ls->server) return close_k(L, NEAP_OK, NULL);
     struct np_task *t = np_task_current(L);
     close_server(ls, opts.grace);
+    if (serves_for(t, ls)) return close_k(L, NEAP_OK, NULL);
     np_wait_enqueue(&ls->waiters, &t->sleep);
     return np_wait(L, &t->sleep, NP_NO_TIMEOUT, np_wait_dequeue, close_k, NULL);
 }

@@ -319,6 +319,19 @@ describe("http.serve", function()
     end)
   end)
 
+  it("may be closed by its own handler, whose answer still goes out", function()
+    local server
+    server = assert(http.serve {
+      handler = function()
+        server:close()
+        return "the last one"
+      end,
+    })
+    assert.equal("the last one", http.get("http://" .. server.address .. "/").body)
+    server:close()
+    assert.is_true(server.closed)
+  end)
+
   it("refuses misuse where it happens", function()
     local function refusal(opts)
       local line = debug.getinfo(1, "l").currentline + 1
