@@ -120,7 +120,7 @@ void np_http_conn_abort(struct np_http_conn *c, enum neap_err why);
 /* Breaks it off without a word. */
 void np_http_conn_drop(struct np_http_conn *c);
 /* Breaks it off from the loop: for where the caller may be a handler. */
-void np_http_conn_doom(struct np_http_conn *c, enum neap_err why);
+void np_http_conn_doom(struct np_http_conn *c, enum neap_err err);
 void np_http_conn_set_state(struct np_http_conn *c, enum np_http_conn_state next);
 void np_http_conn_closed(struct np_stream *stream);
 

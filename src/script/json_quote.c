@@ -33,7 +33,7 @@ static size_t escape(char *out, unsigned char c)
     out[0] = '\\';
     out[1] = string_class[c];
     if (out[1] != 'u') return 2;
-    memcpy(out + 2, "00", 2);
+    out[2] = out[3] = '0';
     out[4] = "0123456789abcdef"[c >> 4];
     out[5] = "0123456789abcdef"[c & 15];
     return 6;
