@@ -228,7 +228,8 @@ static bool serves_for(const struct np_task *t, const struct lua_server *ls)
 }
 
 /* server:close{grace=30}: stops accepting, finishes what is in flight, waits for the end. grace=0
- * ends at once. In a handler of its own it does not wait: the answer still goes out. */
+ * ends at once. With a grace, a handler that closes its own server does not wait: its answer still
+ * goes out. */
 static int server_close(lua_State *L)
 {
     struct {
@@ -240,7 +241,7 @@ static int server_close(lua_State *L)
     if (!ls || !ls->server) return close_k(L, NEAP_OK, NULL);
     struct np_task *t = np_task_current(L);
     close_server(ls, opts.grace);
-    if (serves_for(t, ls)) return close_k(L, NEAP_OK, NULL);
+    if (opts.grace > 0 && serves_for(t, ls)) return close_k(L, NEAP_OK, NULL);
     np_wait_enqueue(&ls->waiters, &t->sleep);
     return np_wait(L, &t->sleep, NP_NO_TIMEOUT, np_wait_dequeue, close_k, NULL);
 }

@@ -81,7 +81,7 @@ static void the_last_added_is_asked_first(void **state)
     np_loop_run(&r->loop);
     assert_string_equal(r->asked, "ba");
     assert_int_equal(r->done, 1);
-    assert_int_equal(r->grace, 5 * NP_NS_PER_SEC);
+    assert_in_range(r->grace, 1, 5 * NP_NS_PER_SEC); /* what is left of it */
 }
 
 static void nothing_to_drain_is_done_in_a_turn(void **state)
