@@ -51,7 +51,8 @@ void np_timers_run(struct np_loop *loop)
     for (struct np_heap_node *n; (n = np_heap_min(&loop->timers));) {
         struct np_timer *t = timer_of(n);
         if (n->key > now || n->seq >= first_new) break;
-        if (t->due > now) { /* it was moved later meanwhile */
+        if (t->due >
+            n->key) { /* moved later meanwhile: back in, so that a late loop keeps the order */
             if (np_heap_put(&loop->timers, n, t->due) != NEAP_OK) break;
             continue;
         }
