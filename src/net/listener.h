@@ -9,6 +9,7 @@
 #include "net/stream.h"
 
 struct np_listener;
+struct np_share_user;
 struct np_listener_handler {
     /* `s` is open and the callee's from here on; its handler must be set before returning. */
     void (*on_accept)(struct np_listener *l, struct np_stream *s);
@@ -20,6 +21,12 @@ struct np_listen_options {
     bool reuse_port; /* SO_REUSEPORT; default false, so that a port in use is an error */
     bool v6_only;
     int unix_mode; /* permissions of a unix socket, 0 leaves the umask's */
+    struct np_share_user
+        *share; /* see share.h; NULL (default): the socket is this listener's alone */
+    /* What a connection is told that cannot be served because descriptors have run out; static.
+     * NULL: it is closed without a word. */
+    const char *busy;
+    size_t busy_len;
 };
 #define NP_LISTEN_OPTIONS_INIT \
     {                          \

@@ -10,6 +10,8 @@
 #include "net/dns.h"
 #include "net/stream.h"
 
+#define MAX_POSTS 4096 /* in one go, before I/O gets its share */
+
 static void run_deferred(uv_idle_t *h)
 {
     struct np_loop *loop = h->data;
@@ -39,6 +41,41 @@ void np_loop_defer(struct np_loop *loop, struct np_defer *d)
 void np_defer_cancel(struct np_defer *d)
 {
     np_list_remove(&d->link);
+}
+
+static bool run_one_post(struct np_loop *loop)
+{
+    struct np_mpsc_node *node = np_mpsc_pop(&loop->posts);
+    if (!node) return false;
+    struct np_post *p = np_container_of(node, struct np_post, node);
+    p->fn(p, loop);
+    return true;
+}
+
+void np_loop_run_posts(struct np_loop *loop)
+{
+    for (int i = 0; i < MAX_POSTS; i++) {
+        if (!run_one_post(loop)) return;
+    }
+    uv_async_send(&loop->wake); /* the rest wakes nobody by itself */
+}
+
+static void on_wake(uv_async_t *h)
+{
+    np_loop_run_posts(h->data);
+}
+
+void np_loop_post(struct np_loop *loop, struct np_post *p)
+{
+    if (np_mpsc_push(&loop->posts, &p->node)) uv_async_send(&loop->wake);
+}
+
+void np_loop_await_posts(struct np_loop *loop, bool on)
+{
+    if (on)
+        uv_ref((uv_handle_t *)&loop->wake);
+    else
+        uv_unref((uv_handle_t *)&loop->wake);
 }
 
 static void timers_again(struct np_defer *d)
@@ -80,11 +117,19 @@ enum neap_err np_loop_init(struct np_loop *loop, uv_loop_t *uv, struct np_log *l
     np_link_init(&loop->at_end);
     np_defer_init(&loop->timers_again, timers_again);
     loop->timer_at = NP_TIME_NEVER;
+    np_mpsc_init(&loop->posts);
+    int rc = uv_async_init(uv, &loop->wake, on_wake);
+    if (rc < 0) {
+        err = np_err_from_uv(rc);
+        if (own) uv_loop_close(own);
+        goto fail;
+    }
     uv_timer_init(uv, &loop->timer); /* neither can fail */
     uv_idle_init(uv, &loop->idle);
+    uv_unref((uv_handle_t *)&loop->wake);
     uv_unref((uv_handle_t *)&loop->timer); /* until a foreground timer is armed */
-    loop->timer.data = loop->idle.data = loop;
-    loop->own_handles = 2;
+    loop->timer.data = loop->idle.data = loop->wake.data = loop;
+    loop->own_handles = 3;
     return NEAP_OK;
 fail:
     np_free(own);
@@ -128,14 +173,20 @@ static void close_own_handles(struct np_loop *loop)
     if (uv_is_closing((uv_handle_t *)&loop->timer)) return;
     uv_close((uv_handle_t *)&loop->timer, own_handle_closed);
     uv_close((uv_handle_t *)&loop->idle, own_handle_closed);
+    uv_close((uv_handle_t *)&loop->wake, own_handle_closed);
+}
+
+static bool is_own(const struct np_loop *loop, const uv_handle_t *h)
+{
+    return h == (const uv_handle_t *)&loop->timer || h == (const uv_handle_t *)&loop->idle ||
+           h == (const uv_handle_t *)&loop->wake;
 }
 
 /* A handle that nobody closed is a bug of its owner's; it must not hang the end of the loop. */
 static void unref_left_open(uv_handle_t *h, void *arg)
 {
     struct np_loop *loop = arg;
-    if (uv_is_closing(h) || h == (uv_handle_t *)&loop->timer || h == (uv_handle_t *)&loop->idle)
-        return;
+    if (uv_is_closing(h) || is_own(loop, h)) return;
     np_logf(loop->log, NP_LOG_ERROR, "a %s handle was left open at the end of its loop",
             uv_handle_type_name(h->type));
     uv_unref(h);
@@ -155,6 +206,8 @@ static void fini_own_uv(struct np_loop *loop)
 
 void np_loop_fini(struct np_loop *loop, void (*closed)(void *arg), void *arg)
 {
+    while (run_one_post(loop))
+        ;
     loop->closing = true;
     loop->closed = closed;
     loop->closed_arg = arg;

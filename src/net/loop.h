@@ -14,6 +14,7 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "base/mpsc.h"
 
 #define NP_READ_BUF_SIZE ((size_t)64 * 1024)
 
@@ -30,7 +31,7 @@ struct np_loop {
     uv_loop_t *uv;
     bool owns_uv;
     bool closing;       /* np_loop_fini was called */
-    int own_handles;    /* timer and idle, until they are closed */
+    int own_handles;    /* timer, idle and wake, until they are closed */
     struct np_log *log; /* not owned; may be NULL */
     char *read_buf;     /* NP_READ_BUF_SIZE bytes; what streams and sockets read into */
     struct np_heap timers;
@@ -40,6 +41,8 @@ struct np_loop {
     struct np_defer timers_again;
     uv_timer_t timer;         /* the one uv timer that serves the heap */
     uv_idle_t idle;           /* runs what is deferred; active only when something is */
+    uv_async_t wake;          /* sent by np_loop_post */
+    struct np_mpsc posts;     /* of struct np_post */
     struct np_link deferred;  /* of struct np_defer */
     struct np_link lingering; /* of struct np_stream: the loop\'s end closes them */
     struct np_dns *dns;       /* made at first use */
@@ -77,6 +80,21 @@ void np_defer_init(struct np_defer *d, void (*fn)(struct np_defer *d));
 void np_loop_defer(struct np_loop *loop, struct np_defer *d);
 /* Not asked for: does nothing. Call before freeing the memory it stands in. */
 void np_defer_cancel(struct np_defer *d);
+
+/* A call from any thread into the loop's. Embedded in what is sent; whose it is goes with it. */
+struct np_post {
+    struct np_mpsc_node node;
+    void (*fn)(struct np_post *p, struct np_loop *loop);
+};
+/* Any thread: has p->fn called from the loop soon, in order for each sender; the loop wakes once
+ * for a batch. It keeps no loop alive. The caller sees to it that the loop has not ended; what is
+ * posted and not called by np_loop_fini is called inside it. The post is not the sender's any more.
+ */
+void np_loop_post(struct np_loop *loop, struct np_post *p);
+/* On the loop's thread: calls what has come by now, rather than soon. */
+void np_loop_run_posts(struct np_loop *loop);
+/* While on, the loop lives on for posts to come. */
+void np_loop_await_posts(struct np_loop *loop, bool on);
 
 /* Calls what is due and arms the uv timer for the rest; timer.c's, run by the loop. */
 void np_timers_run(struct np_loop *loop);

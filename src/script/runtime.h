@@ -12,6 +12,8 @@
 #include "base/list.h"
 
 struct np_native;
+struct np_shared_maps;
+struct np_threads;
 
 struct np_runtime {
     int exit_code; /* of the program, where the script set one */
@@ -20,8 +22,12 @@ struct np_runtime {
     /* The first native call is outstanding, or none is any more: the loop is to live on for it, or
      * need not. NULL: nobody minds. */
     void (*hold)(struct np_runtime *rt, bool on);
-    size_t outstanding;     /* native calls that tasks wait for */
-    struct np_link natives; /* C functions that scripts may call: see native.h */
+    size_t outstanding;            /* native calls that tasks wait for */
+    struct np_link natives;        /* C functions that scripts may call: see native.h */
+    struct np_shared_maps *shared; /* "neap.shared": the host's, any thread; NULL: there is none */
+    struct np_threads
+        *threads;     /* "neap.thread": the host's pool, any thread; NULL: there is none */
+    unsigned workers; /* how many there are; at least 1 */
 };
 
 void np_runtime_init(struct np_runtime *rt);

@@ -76,7 +76,14 @@ enum neap_err np_script_new(const struct np_script_options *opts, struct np_scri
     s->host = opts->host;
     s->memory_limit = opts->memory_limit ? opts->memory_limit : DEFAULT_MEMORY_LIMIT;
     np_rng_init(&s->rng, 0);
+    s->worker = opts->worker;
+    s->held = opts->held;
+    s->sandbox = opts->sandbox;
+    s->share = opts->share;
+    s->view = opts->view;
+    s->watchdog = opts->watchdog;
     np_link_init(&s->at_close);
+    np_link_init(&s->activations);
     np_shutdown_init(&s->shutdown, s->loop);
     enum neap_err err = np_sched_init(&s->sched, s);
     if (err) {
@@ -139,6 +146,8 @@ void np_script_free(struct np_script *s)
         struct np_at_close *c = np_container_of(l, struct np_at_close, link);
         c->fn(c);
     }
+    while (np_list_pop_front(&s->activations))
+        ;
     np_sched_abandon(&s->sched);
     if (s->L) lua_close(s->L);
     s->L = NULL;
@@ -170,6 +179,31 @@ void np_unref(struct np_script *s, int ref)
 void np_at_close_add(struct np_script *s, struct np_at_close *c)
 {
     np_list_push_back(&s->at_close, &c->link);
+}
+
+void np_activate(struct np_script *s, struct np_activation *a)
+{
+    if (s->held) {
+        np_list_push_back(&s->activations, &a->link);
+    } else {
+        np_link_init(&a->link);
+        a->fn(a);
+    }
+}
+
+void np_activation_cancel(struct np_activation *a)
+{
+    if (a->link.next) np_list_remove(&a->link);
+}
+
+void np_script_activate(struct np_script *s)
+{
+    struct np_link *l;
+    s->held = false;
+    while ((l = np_list_pop_front(&s->activations))) {
+        struct np_activation *a = np_container_of(l, struct np_activation, link);
+        a->fn(a);
+    }
 }
 
 void np_at_close_remove(struct np_at_close *c)

@@ -21,8 +21,17 @@
 #include "script/task.h"
 
 struct np_registry;
+struct np_registry_view;
+struct np_share_user;
+struct np_watch_slot;
 struct np_bus;
 struct np_http_client;
+
+/* Something a script opened while its state was held: it acts when the state is activated. */
+struct np_activation {
+    struct np_link link;
+    void (*fn)(struct np_activation *a);
+};
 
 struct np_script {
     lua_State *L; /* the main state: for set-up only, nothing runs in it */
@@ -40,7 +49,15 @@ struct np_script {
     size_t refs;             /* live np_ref's: a test wants 0 at the end */
     struct np_link at_close; /* np_at_close's */
     bool closing;
-    unsigned open_handles;  /* of the scheduler */
+    bool held;                  /* it loads beside an older state, which still does the work */
+    struct np_link activations; /* of struct np_activation, in the order they were added */
+    unsigned worker;            /* whose state it is: 0 … workers - 1 */
+    struct np_share_user
+        *share; /* its part of the host's listening sockets; NULL: none are shared */
+    struct np_registry_view *view;  /* the worker's, of `registry` */
+    struct np_watch_slot *watchdog; /* the worker's; NULL: nobody watches */
+    bool sandbox;                   /* see sandbox.h */
+    unsigned open_handles;          /* of the scheduler */
     struct np_loop_end end; /* the memory goes last: what closes later than this looks at it */
     void *host;             /* the host's own back pointer */
 };
@@ -53,6 +70,12 @@ struct np_script_options {
     size_t memory_limit; /* bytes, default 512 MiB */
     const char *lua_path; /* directory whose neap/… files stand before the built-in ones; or NULL */
     void *host;
+    unsigned worker;
+    bool held; /* what it opens acts only after np_script_activate */
+    bool sandbox;
+    struct np_share_user *share;   /* not owned, outlives the state; or NULL */
+    struct np_registry_view *view; /* the same; NULL: the state makes one of its own */
+    struct np_watch_slot *watchdog;
 };
 
 NEAP_MUST_CHECK enum neap_err np_script_new(const struct np_script_options *opts,
@@ -84,6 +107,15 @@ struct np_at_close {
 };
 void np_at_close_add(struct np_script *s, struct np_at_close *c);
 void np_at_close_remove(struct np_at_close *c);
+
+/* The state is not held (any more): calls `a->fn` at once. Held: keeps it for np_script_activate.
+ * What a script opens while its state is held must not take work from the state that still does it:
+ * a listener does not accept, a subscription gets no message, a registration is not seen. */
+void np_activate(struct np_script *s, struct np_activation *a);
+/* It ended before: it is not called. */
+void np_activation_cancel(struct np_activation *a);
+/* The state takes over: calls what was kept, first kept first. */
+void np_script_activate(struct np_script *s);
 
 /* modules.c: puts every C module and the standard library into package.preload / searchers. */
 void np_modules_install(lua_State *L, const char *lua_path);

@@ -32,6 +32,7 @@ static inline void fix_count_open(uv_handle_t *h, void *arg)
 {
     struct fix *f = arg;
     if (h == (uv_handle_t *)&f->loop.timer || h == (uv_handle_t *)&f->loop.idle) return;
+    if (h == (uv_handle_t *)&f->loop.wake) return;
     print_error("a %s handle is left\n", uv_handle_type_name(h->type));
     fail();
 }

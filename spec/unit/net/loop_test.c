@@ -52,6 +52,46 @@ static void what_is_deferred_meanwhile_waits_a_turn(void **state)
     assert_int_equal(a.runs, 3);
 }
 
+struct letter {
+    struct np_post post;
+    int *sum;
+    int value;
+};
+
+static void on_letter(struct np_post *p, struct np_loop *loop)
+{
+    struct letter *l = np_container_of(p, struct letter, post);
+    *l->sum = *l->sum * 10 + l->value;
+    np_loop_await_posts(loop, l->value < 3);
+}
+
+struct letters {
+    struct letter all[3];
+    struct np_loop *loop;
+};
+
+static void post_three(void *arg)
+{
+    struct letters *sent = arg;
+    for (int i = 0; i < 3; i++)
+        np_loop_post(sent->loop, &sent->all[i].post);
+}
+
+static void what_another_thread_posts_is_called_in_order(void **state)
+{
+    struct fix *f = *state;
+    int sum = 0;
+    struct letters sent = {.loop = &f->loop};
+    for (int i = 0; i < 3; i++)
+        sent.all[i] = (struct letter){{.fn = on_letter}, &sum, i + 1};
+    np_loop_await_posts(&f->loop, true);
+    uv_thread_t thread;
+    assert_int_equal(uv_thread_create(&thread, post_three, &sent), 0);
+    np_loop_run(&f->loop); /* until the third has come */
+    uv_thread_join(&thread);
+    assert_int_equal(sum, 123);
+}
+
 static void set_true(void *arg)
 {
     *(bool *)arg = true;
@@ -125,6 +165,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(what_is_deferred_runs_once_in_order),
         T(what_is_deferred_meanwhile_waits_a_turn),
+        T(what_another_thread_posts_is_called_in_order),
         cmocka_unit_test(lives_on_an_embedders_loop),
         cmocka_unit_test(its_end_waits_for_what_is_closing),
         cmocka_unit_test(maps_the_codes_of_libuv),
