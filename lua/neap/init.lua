@@ -20,7 +20,19 @@
 ---@field tcp neap.tcp
 ---@field udp neap.udp
 ---@field unix neap.unix
+---@field worker neap.worker
 local M = {}
+
+---Has the host load its scripts anew, in every worker, beside what runs. Waits until all have gone over to
+---the new code, or none has: then `nil, err` says why. The caller goes on in the old code.
+---@param timeout? number seconds to wait for the outcome
+---@return true? ok
+---@return neap.Error? err
+function M.reload(timeout) return require("neap.worker").reload(timeout) end
+
+---Says that this script is loaded, though its main chunk goes on: for one that ends in a loop of its own. A
+---reload goes over to a script when its main chunk has ended, or has called this.
+function M.ready() require("neap.worker").ready() end
 
 return setmetatable(M, {
   __index = function(self, name)

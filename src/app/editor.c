@@ -251,7 +251,7 @@ static void watch_signal(struct np_editor *e, uv_signal_t *h, uv_signal_cb fn, i
     if (uv_signal_init(e->repl->uv, h) < 0) return; /* then a resize shows at the next line */
     h->data = e;
     e->open_handles++;
-    np_loop_retain(&e->repl->host->worker.loop);
+    np_loop_retain(np_host_loop(e->repl->host));
     uv_signal_start(h, fn, signum);
     uv_unref((uv_handle_t *)h);
 }
@@ -285,7 +285,7 @@ enum neap_err np_editor_open(struct np_repl *r, struct np_editor **out)
 static void on_closed(uv_handle_t *h)
 {
     struct np_editor *e = h->data;
-    struct np_loop *loop = &e->repl->host->worker.loop;
+    struct np_loop *loop = np_host_loop(e->repl->host);
     if (--e->open_handles == 0) np_free(e);
     np_loop_release(loop);
 }

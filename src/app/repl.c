@@ -84,7 +84,7 @@ static void on_reply(struct np_run *run, const struct np_run_end *end)
 static struct np_run *prepare(struct np_repl *r, const char *name, const char *text, size_t len,
                               struct reply *reply)
 {
-    struct np_script *s = r->host->worker.script;
+    struct np_script *s = np_host_script(r->host);
     struct np_run *run = np_run_new(s, NP_RUN_TEXT, "=repl", caller, sizeof caller - 1);
     if (!run) return NULL;
     neap_value args[2] = {neap_string(name), neap_bytes(text, len)};
@@ -101,7 +101,7 @@ bool np_repl_call(struct np_repl *r, const char *name, const char *text, size_t 
 {
     struct reply reply = {r, false, on_value, arg};
     struct np_run *run = prepare(r, name, text, len, &reply);
-    if (!run || np_run_start(run, &r->host->runs, false) != NEAP_OK) return false;
+    if (!run || np_run_start(run, np_host_runs(r->host), false) != NEAP_OK) return false;
     if (reply.ended) return true;
     run->arg = NULL;
     np_task_cancel(run->task, NEAP_ECANCELED);
@@ -120,7 +120,7 @@ static void run_line(struct np_repl *r, const char *line, size_t len)
 {
     struct reply reply = {r, false, take_prompt, r};
     struct np_run *run = prepare(r, "line", line, len, &reply);
-    if (!run || np_run_start(run, &r->host->runs, true) != NEAP_OK) {
+    if (!run || np_run_start(run, np_host_runs(r->host), true) != NEAP_OK) {
         fputs("neap: out of memory\n", stderr);
         return;
     }
@@ -174,7 +174,7 @@ static void open_log_pipe(struct np_repl *r, int fd)
 {
     if (fd < 0 || uv_pipe_init(r->uv, &r->log_pipe, 0) < 0) return;
     r->log_pipe.data = r;
-    np_loop_retain(&r->host->worker.loop);
+    np_loop_retain(np_host_loop(r->host));
     r->has_log_pipe = true;
     fd = dup(fd); /* the handle closes its own */
     if (fd < 0 || uv_pipe_open(&r->log_pipe, fd) < 0) return;
@@ -254,17 +254,17 @@ static void loop_terminal(struct np_repl *r)
 static void on_closed(uv_handle_t *h)
 {
     struct np_repl *r = h->data;
-    np_loop_release(&r->host->worker.loop);
+    np_loop_release(np_host_loop(r->host));
 }
 
 static enum neap_err open_repl(struct np_repl *r, neap_t *n)
 {
     r->host = n;
-    r->uv = n->worker.loop.uv;
+    r->uv = np_host_loop(n)->uv;
     snprintf(r->prompt, sizeof r->prompt, "> ");
     int rc = uv_async_init(r->uv, &r->wake, on_wake);
     if (rc < 0) return np_err_from_uv(rc);
-    np_loop_retain(&n->worker.loop);
+    np_loop_retain(np_host_loop(n));
     r->wake.data = r;
     enum neap_err err = np_input_open(&r->input, STDIN_FILENO, &r->wake);
     if (err) return err;

@@ -55,23 +55,11 @@ static int read_host_options(struct np_app *app, neap_options *o)
     return 0;
 }
 
-struct start {
-    neap_t *host;
-    enum neap_err err;
-};
-
-static void on_start_end(struct np_run *r, const struct np_run_end *end)
-{
-    struct start *s = r->arg;
-    s->err = end->err ? np_host_fail(s->host, end->err, "%s", end->message) : NEAP_OK;
-}
-
-static enum neap_err set_start_args(struct np_app *app, const char *script, int first,
-                                    struct np_run *r)
+static enum neap_err run_start(struct np_app *app, const char *script, int first, neap_t *n)
 {
     size_t count = START_ARGS + (size_t)(app->argc - first);
     neap_value *args = np_calloc(count, sizeof *args);
-    if (!args) return NEAP_ENOMEM;
+    if (!args) return np_host_fail(n, NEAP_ENOMEM, NULL);
     args[0] = neap_boolean(app->interactive);
     args[1] = neap_string(app->program);
     args[2] = neap_string(app->command);
@@ -79,27 +67,10 @@ static enum neap_err set_start_args(struct np_app *app, const char *script, int 
     for (size_t i = START_ARGS; i < count; i++) {
         args[i] = neap_string(app->argv[first + (int)i - START_ARGS]);
     }
-    enum neap_err err = np_run_set_args(r, args, count);
+    enum neap_err err = np_host_load(
+        n, np_source_new(NP_RUN_TEXT, "=neap", start, sizeof start - 1, args, count));
     np_free(args);
     return err;
-}
-
-static enum neap_err run_start(struct np_app *app, const char *script, int first, neap_t *n)
-{
-    enum neap_err err = np_host_start(n, NULL);
-    if (err) return err;
-    struct np_run *r = np_run_new(n->worker.script, NP_RUN_TEXT, "=neap", start, sizeof start - 1);
-    if (!r) return np_host_fail(n, NEAP_ENOMEM, NULL);
-    struct start s = {n, NEAP_OK};
-    r->fn = on_start_end;
-    r->arg = &s;
-    err = set_start_args(app, script, first, r);
-    if (err) {
-        np_run_free(r);
-        return np_host_fail(n, err, NULL);
-    }
-    err = np_run_start(r, &n->runs, false);
-    return err ? np_host_fail(n, err, NULL) : s.err;
 }
 
 /* At a prompt the log is shown by the REPL; see repl.c. */
@@ -139,7 +110,7 @@ int np_app_open(struct np_app *app, const char *script, int first, neap_t **out)
 static int code_of_signal(neap_t *n)
 {
     int signum = atomic_load(&n->signal);
-    return signum && !n->had_drains ? 128 + signum : 0;
+    return signum && !atomic_load(&n->had_drains) ? 128 + signum : 0;
 }
 
 int np_app_finish(neap_t *n)
@@ -147,12 +118,12 @@ int np_app_finish(neap_t *n)
     int code;
     if (neap_run(n) != NEAP_OK) {
         code = np_app_complain_host(n);
-    } else if (n->mains > 0 && !n->stopped) {
+    } else if (np_host_mains(n) > 0 && !n->stopped) {
         code = np_app_complain(NP_EXIT_FAILURE,
                                "the script waits for something that cannot come any more");
     } else {
         code = code_of_signal(n);
-        if (!code) code = n->runtime.exit_code;
+        if (!code) code = atomic_load(&n->runtime.exit_code);
     }
     fflush(stdout);
     neap_close(n);

@@ -1,8 +1,9 @@
-/* A host: a registry, a bus, a logger and the worker that runs the scripts. The inside of neap_t.
+/* A host: what its workers share, and the workers. The inside of neap_t.
  *
- * Made in two steps: neap_open makes what needs no loop; the worker is made at its first use, on a
- * loop of its own or on the one that neap_attach gave. All fields belong to the worker's thread,
- * but for those that say otherwise.
+ * Made in two steps: neap_open makes what needs no loop; the workers are made at its first use.
+ * Worker 0 is on the thread that uses the host, on a loop of its own or on the one that neap_attach
+ * gave; it stops, reloads and closes the others, which have threads. Fields belong to worker 0's
+ * thread, but for those that say otherwise.
  */
 #ifndef NP_HOST_HOST_H
 #define NP_HOST_HOST_H
@@ -11,23 +12,19 @@
 
 #include "base/arena.h"
 #include "base/log.h"
-#include "base/mpsc.h"
+#include "bus/hub.h"
 #include "host/leases.h"
+#include "host/reload.h"
 #include "host/signals.h"
+#include "host/source.h"
+#include "host/worker.h"
 #include "mesh/upstream.h"
+#include "mesh/shared_map.h"
+#include "net/share.h"
+#include "script/onces.h"
 #include "script/runtime.h"
 #include "script/state.h"
-
-struct np_bus;
-
-/* A thread's share of a host. There is one so far. */
-struct np_worker {
-    neap_t *host;
-    struct np_loop loop;
-    struct np_script *script;
-    uv_async_t wake; /* any thread may send it */
-    struct np_mpsc posts;
-};
+#include "script/watchdog.h"
 
 enum np_stop_request { NP_STOP_NONE, NP_STOP_DRAIN, NP_STOP_NOW };
 
@@ -35,27 +32,37 @@ struct neap {
     struct np_runtime runtime; /* what scripts see of it; np_script.host */
     neap_options options; /* as neap_open was given them; what they point to stands in strings */
     struct np_arena strings;
-    struct np_log *log;
-    struct np_registry *registry;
-    struct np_bus *bus;
+    struct np_log *log;           /* any thread */
+    struct np_registry *registry; /* any thread */
+    struct np_bus_hub *hub;       /* any thread */
+    struct np_share *share;       /* any thread */
+    struct np_watchdog *watchdog; /* any thread; NULL: nothing is watched */
     struct np_leases leases;
     struct np_signals signals;
-    struct np_worker worker;
-    bool started;       /* the worker is there */
-    bool attached;      /* on a program's loop */
-    bool running;       /* inside neap_run */
-    bool stopped;       /* a stop is through */
-    bool closing;       /* neap_close was called */
-    bool had_drains;    /* something had to be drained when the stop began */
-    bool drain_expired; /* not all had drained in time */
-    bool failed;        /* a loaded file failed after it had first waited */
-    bool loading;       /* inside neap_load_*: a failure is its result */
-    enum neap_err load_err;
-    size_t mains;               /* loaded files that have not ended */
+    struct np_worker **workers; /* options.workers of them; [0] is there from neap_open on */
+    struct np_sources sources;  /* what was loaded, for the workers and for reloads */
+    struct np_reload reload;
+    unsigned generation;        /* how often it was reloaded */
+    bool started;               /* the workers are there */
+    bool attached;              /* on a program's loop */
+    bool running;               /* inside neap_run */
+    bool ready;                 /* every worker has loaded; on_ready was called */
+    bool stopped;               /* a stop is through */
+    bool closing;               /* neap_close was called */
+    bool drain_expired;         /* not all had drained in time */
+    bool failed;                /* a loaded file failed after it had first waited */
+    atomic_bool had_drains;     /* something had to be drained when the stop began; any thread */
     atomic_int stop_request;    /* enum np_stop_request; any thread */
+    atomic_bool reload_request; /* any thread */
     atomic_bool can_wake;       /* `wake` is open; any thread */
     atomic_int signal;          /* the signal that stopped it, 0 none; any thread */
-    struct np_link runs;        /* of struct np_run */
+    bool has_wake;
+    struct np_defer first_turn; /* of a program's loop */
+    uv_async_t wake;            /* any thread, and signal handlers, may send it */
+    struct np_mpsc posts;       /* of neap_post; any thread */
+    unsigned stopping;          /* workers whose stop is not through */
+    unsigned idle_replies;      /* of np_workers_idle: those still to come … */
+    bool others_busy;           /* … and what one of them said */
     struct np_link subscribers; /* of neap_subscription */
     struct np_link upstreams;   /* of struct picker, see services.c */
     char *error;                /* of the last call; NULL: none */
@@ -63,7 +70,7 @@ struct neap {
     void *closed_user;
 };
 
-/* Makes the worker, on `uv` or on a loop of its own, unless it is there. */
+/* Makes the workers, the first on `uv` or on a loop of its own, unless they are there. */
 NEAP_MUST_CHECK enum neap_err np_host_start(neap_t *n, uv_loop_t *uv);
 
 /* Keeps the words for neap_error and returns `err`. `fmt` NULL: the code's own. */
@@ -73,20 +80,44 @@ static inline neap_t *np_host_of(struct np_runtime *rt)
 {
     return np_container_of(rt, neap_t, runtime);
 }
+/* Worker 0's, where C calls go to. The script is the one that does the work now: a reload changes
+ * it. */
+static inline struct np_loop *np_host_loop(neap_t *n)
+{
+    return &n->workers[0]->loop;
+}
+static inline struct np_script *np_host_script(neap_t *n)
+{
+    struct np_instance *i = n->workers[0]->current;
+    return i ? i->script : NULL;
+}
+static inline struct np_link *np_host_runs(neap_t *n)
+{
+    return &n->workers[0]->current->runs;
+}
+/* Loaded files that have not ended, on worker 0. */
+size_t np_host_mains(const neap_t *n);
 
-/* worker.c */
-NEAP_MUST_CHECK enum neap_err np_worker_open(struct np_worker *w, neap_t *n, uv_loop_t *uv);
-/* Closes what stands on the loop; `closed` is called when all handles are gone (inside this, on a
- * loop of its own). */
-void np_worker_close(struct np_worker *w, void (*closed)(void *arg), void *arg);
+/* Loads a source on worker 0 and, when that went well, has the others load it too. The source is
+ * the host's afterwards, or freed. NULL: out of memory. scripts.c */
+NEAP_MUST_CHECK enum neap_err np_host_load(neap_t *n, struct np_source *src);
 
 /* Calls what neap_post left. */
-void np_worker_run_posts(struct np_worker *w);
+void np_host_run_posts(neap_t *n);
 
-/* What a stop asks for, on the worker's thread. */
+/* run.c: what a stop asks for, on worker 0's thread. */
 void np_host_stop(neap_t *n, enum np_stop_request how);
+/* A worker's stop is through; from worker 0's loop. */
+void np_host_worker_stopped(neap_t *n, bool expired);
+/* A main chunk failed after the load: ends neap_run. On worker 0's thread. */
+void np_host_fail_late(neap_t *n, enum neap_err err, const char *message);
+/* Wakes worker 0 to look at the requests. Any thread, signal handlers. */
+void np_host_wake(neap_t *n);
 
-/* Before np_script_free: ends subscriptions and pickers, the C side's. */
+/* worker_ops.c: what scripts ask of their host. */
+extern const struct np_runtime_ops np_host_runtime_ops;
+
+/* Before a host ends: the C side's subscriptions and pickers. */
 void np_host_end_subscriptions(neap_t *n);
 void np_host_end_pickers(neap_t *n);
 

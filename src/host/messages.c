@@ -26,7 +26,7 @@ enum neap_err neap_publish(neap_t *n, const char *subject, const char *reply, co
     struct np_bus_out m = {.subject = bytes_of(subject),
                            .reply = bytes_of(reply),
                            .payload = {data ? data : "", data ? len : 0}};
-    err = np_bus_publish(n->bus, &m, NULL, NULL);
+    err = np_bus_publish(n->workers[0]->bus, &m, NULL, NULL);
     return err ? np_host_fail(n, err, "cannot publish '%s': %s", subject ? subject : "",
                               neap_err_text(err))
                : NEAP_OK;
@@ -54,7 +54,7 @@ enum neap_err neap_subscribe(neap_t *n, const char *pattern, const char *queue,
     s->user = user;
     struct np_bus_sub_options so = NP_BUS_SUB_OPTIONS_INIT;
     so.queue = bytes_of(queue);
-    err = np_bus_subscribe(n->bus, bytes_of(pattern), &so, &handler, s, &s->sub);
+    err = np_bus_subscribe(n->workers[0]->bus, bytes_of(pattern), &so, &handler, s, &s->sub);
     if (err) {
         np_free(s);
         return np_host_fail(n, err, "cannot subscribe to '%s': %s", pattern ? pattern : "",

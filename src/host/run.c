@@ -1,9 +1,9 @@
 /* Running and stopping a host. */
 #include "host/host.h"
 
-static void wake(neap_t *n)
+void np_host_wake(neap_t *n)
 {
-    if (atomic_load(&n->can_wake)) uv_async_send(&n->worker.wake);
+    if (atomic_load(&n->can_wake)) uv_async_send(&n->wake);
 }
 
 void neap_stop(neap_t *n)
@@ -12,36 +12,77 @@ void neap_stop(neap_t *n)
     if (!atomic_compare_exchange_strong(&n->stop_request, &none, NP_STOP_DRAIN)) {
         atomic_store(&n->stop_request, NP_STOP_NOW);
     }
-    wake(n);
+    np_host_wake(n);
 }
 
 void neap_stop_now(neap_t *n)
 {
     atomic_store(&n->stop_request, NP_STOP_NOW);
-    wake(n);
+    np_host_wake(n);
 }
 
-static void on_drained(void *arg)
+void neap_reload(neap_t *n)
 {
-    neap_t *n = arg;
+    atomic_store(&n->reload_request, true);
+    np_host_wake(n);
+}
+
+void np_host_worker_stopped(neap_t *n, bool expired)
+{
     bool now = atomic_load(&n->stop_request) == NP_STOP_NOW;
-    n->drain_expired = !now && !np_list_empty(&n->worker.script->shutdown.objects);
+    if (expired && !now) n->drain_expired = true;
+    if (n->stopping == 0 || --n->stopping > 0) return;
     n->stopped = true;
-    if (!n->attached) np_loop_stop(&n->worker.loop);
+    if (!n->attached) np_loop_stop(np_host_loop(n));
     if (n->options.on_stopped) n->options.on_stopped(n, n->options.user);
+}
+
+static void stop_worker(struct np_worker *w, void *arg)
+{
+    bool now = arg != NULL;
+    np_worker_stop(w, now ? 0 : np_seconds(w->host->options.drain_timeout));
+}
+
+static bool anything_to_drain(const neap_t *n)
+{
+    const struct np_instance *i = n->workers[0]->current;
+    return i && !np_list_empty(&i->script->shutdown.objects);
 }
 
 void np_host_stop(neap_t *n, enum np_stop_request how)
 {
-    if (n->stopped || n->closing || !n->worker.script) return;
-    struct np_shutdown *s = &n->worker.script->shutdown;
-    if (!np_shutting_down(s)) n->had_drains = !np_list_empty(&s->objects);
-    if (n->had_drains && how == NP_STOP_DRAIN && !np_shutting_down(s)) {
+    if (n->stopped || n->closing || !n->started) return;
+    bool again = n->stopping > 0;
+    if (!again && how == NP_STOP_DRAIN && anything_to_drain(n)) {
         np_logf(n->log, NP_LOG_INFO, "stopping: what is in flight has %g seconds to end",
                 n->options.drain_timeout);
     }
-    int64_t grace = how == NP_STOP_NOW ? 0 : np_seconds(n->options.drain_timeout);
-    np_shutdown_start(s, grace, on_drained, n);
+    if (!again) n->stopping = n->options.workers;
+    if (!again && n->options.on_stopping) n->options.on_stopping(n, n->options.user);
+    for (unsigned i = 0; i < n->options.workers; i++)
+        np_worker_call(n->workers[i], stop_worker, how == NP_STOP_NOW ? n : NULL);
+}
+
+void np_host_fail_late(neap_t *n, enum neap_err err, const char *message)
+{
+    if (n->stopping || n->closing || n->failed) return;
+    np_host_fail(n, err, NULL);
+    np_host_set_error(n, message, NULL);
+    if (!n->running) {
+        np_logf(n->log, NP_LOG_ERROR, "%s", neap_error(n));
+        return;
+    }
+    n->failed = true;
+    np_loop_stop(np_host_loop(n));
+}
+
+static void run_loop(neap_t *n)
+{
+    do {
+        if (n->failed || n->stopped) return;
+        np_loop_run(np_host_loop(n));
+        if (n->options.workers == 1) return;
+    } while (!np_workers_idle(n) || uv_loop_alive(np_host_loop(n)->uv));
 }
 
 enum neap_err neap_run(neap_t *n)
@@ -51,8 +92,9 @@ enum neap_err neap_run(neap_t *n)
     if (n->attached) return np_host_fail(n, NEAP_EINVAL, "the host is on a loop of the program's");
     if (n->running) return np_host_fail(n, NEAP_EBUSY, "the host runs already");
     n->running = true;
-    np_worker_run_posts(&n->worker); /* they keep no loop alive by themselves */
-    if (!n->failed && !n->stopped) np_loop_run(&n->worker.loop);
+    np_reload_first(n);
+    np_loop_run_posts(np_host_loop(n)); /* they keep no loop alive by themselves */
+    run_loop(n);
     n->running = false;
     if (n->failed) return NEAP_ESCRIPT; /* neap_error has the words */
     if (n->drain_expired) {

@@ -5,103 +5,103 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "script/native.h"
 #include "script/run.h"
 
+#define READ_SIZE ((size_t)64 * 1024)
+
 /* --- loading */
 
-/* What stands below the script's own frames says nothing to its author. */
-static void trim_traceback(char *text)
+size_t np_host_mains(const neap_t *n)
 {
-    static const char tail[] = "\n\t[C]: in ?";
-    size_t n = text ? strlen(text) : 0;
-    while (n >= sizeof tail - 1 && strcmp(text + n - (sizeof tail - 1), tail) == 0) {
-        n -= sizeof tail - 1;
-        text[n] = '\0';
-    }
+    const struct np_instance *i = n->workers[0]->current;
+    return i ? i->mains : 0;
 }
 
-static void keep_failure(neap_t *n, const struct np_run_end *end)
+static enum neap_err take_failure(neap_t *n, enum neap_err err)
 {
-    char *trace = end->traceback ? np_strdup(end->traceback) : NULL;
-    trim_traceback(trace);
-    np_host_set_error(n, end->message, trace);
-    np_free(trace);
-    n->load_err = end->err;
-}
-
-/* A loaded file failed after its first wait: nobody is there to be told but neap_run's caller. */
-static void fail_late(neap_t *n, const struct np_run_end *end)
-{
-    keep_failure(n, end);
-    if (!n->running) {
-        np_logf(n->log, NP_LOG_ERROR, "%s", neap_error(n));
-        return;
-    }
-    n->failed = true;
-    np_loop_stop(&n->worker.loop);
-}
-
-static void on_main_end(struct np_run *r, const struct np_run_end *end)
-{
-    neap_t *n = r->arg;
-    n->mains--;
-    if (end->err == NEAP_OK || n->closing) return;
-    if (n->loading) {
-        keep_failure(n, end);
-    } else if (n->stopped || np_shutting_down(&r->script->shutdown)) {
-        return; /* it was cancelled by the stop, or fell over what the stop took away */
+    struct np_instance *i = n->workers[0]->current;
+    if (i->error) {
+        np_host_set_error(n, i->error, NULL);
     } else {
-        fail_late(n, end);
+        np_host_fail(n, err, NULL);
     }
-}
-
-static enum neap_err add_args(neap_t *n, struct np_run *r)
-{
-    size_t count = n->options.nargs;
-    if (count == 0 || r->kind != NP_RUN_FILE) return NEAP_OK;
-    neap_value *args = np_calloc(count, sizeof *args);
-    if (!args) return NEAP_ENOMEM;
-    for (size_t i = 0; i < count; i++) {
-        args[i] = neap_string(n->options.args[i]);
-    }
-    enum neap_err err = np_run_set_args(r, args, count);
-    np_free(args);
+    np_free(i->error);
+    i->error = NULL;
+    i->err = NEAP_OK;
     return err;
 }
 
-static enum neap_err load(neap_t *n, enum np_run_kind kind, const char *name, const char *code,
-                          size_t len)
+enum neap_err np_host_load(neap_t *n, struct np_source *src)
 {
+    if (!src) return np_host_fail(n, NEAP_ENOMEM, NULL);
     enum neap_err err = np_host_start(n, NULL);
-    if (err) return err;
-    struct np_run *r = np_run_new(n->worker.script, kind, name, code, len);
-    if (!r) return np_host_fail(n, NEAP_ENOMEM, NULL);
-    r->fn = on_main_end;
-    r->arg = n;
-    err = add_args(n, r);
+    if (err) goto fail;
+    err = np_instance_load(n->workers[0]->current, src);
     if (err) {
-        np_run_free(r);
-        return np_host_fail(n, err, NULL);
+        take_failure(n, err);
+        goto fail;
     }
-    np_loop_update_time(&n->worker.loop);
-    bool outer = n->loading;
-    n->loading = true;
-    n->load_err = NEAP_OK;
-    n->mains++;
-    err = np_run_start(r, &n->runs, false);
-    n->loading = outer;
-    if (err) {
-        n->mains--;
-        return np_host_fail(n, err, NULL);
+    err = np_workers_load(n, src);
+    if (!err) err = np_sources_add(&n->sources, src);
+    if (!err) return NEAP_OK;
+    np_host_fail(n, err, NULL);
+fail:
+    np_source_unref(src);
+    return err;
+}
+
+/* Standard input can be read once: what is loaded again is its text. */
+static enum neap_err load_standard_input(neap_t *n, const neap_value *args)
+{
+    struct np_buf text;
+    np_buf_init(&text);
+    char *room;
+    size_t got = 1;
+    enum neap_err err = NEAP_OK;
+    while (got > 0 && !err) {
+        err = np_buf_reserve(&text, READ_SIZE, &room);
+        if (err) break;
+        got = fread(room, 1, READ_SIZE, stdin);
+        np_buf_added(&text, got);
     }
-    return n->load_err;
+    const char *code = np_buf_data(&text);
+    size_t len = np_buf_len(&text);
+    if (len > 0 && code[0] == '#') { /* a script's first line, as luaL_loadfile skips it */
+        const char *end = memchr(code, '\n', len);
+        size_t skip = end ? (size_t)(end - code) : len;
+        code += skip;
+        len -= skip;
+    }
+    if (!err) {
+        struct np_source *src =
+            np_source_new(NP_RUN_TEXT, "=stdin", len ? code : "", len, args, n->options.nargs);
+        err = np_host_load(n, src);
+    } else {
+        np_host_fail(n, err, NULL);
+    }
+    np_buf_fini(&text);
+    return err;
 }
 
 enum neap_err neap_load_file(neap_t *n, const char *path)
 {
+    size_t count = n->options.nargs;
     if (!path || !path[0]) return np_host_fail(n, NEAP_EINVAL, "no file given");
-    return load(n, NP_RUN_FILE, path, NULL, 0);
+    neap_value *args = np_calloc(count + 1, sizeof *args);
+    if (!args) return np_host_fail(n, NEAP_ENOMEM, NULL);
+    for (size_t i = 0; i < count; i++) {
+        args[i] = neap_string(n->options.args[i]);
+    }
+    enum neap_err err;
+    if (strcmp(path, "-") == 0) {
+        err = load_standard_input(n, args);
+    } else {
+        err = np_host_load(n, np_source_new(NP_RUN_FILE, path, NULL, 0, args, count));
+    }
+    np_free(args);
+    return err;
 }
 
 enum neap_err neap_load_string(neap_t *n, const char *code, size_t len, const char *name)
@@ -110,7 +110,7 @@ enum neap_err neap_load_string(neap_t *n, const char *code, size_t len, const ch
     if (!code || !name) return np_host_fail(n, NEAP_EINVAL, "no code given");
     bool plain = name[0] != '=' && name[0] != '@';
     snprintf(chunk, sizeof chunk, "%s%s", plain ? "=" : "", name);
-    return load(n, NP_RUN_TEXT, chunk, code, len);
+    return np_host_load(n, np_source_new(NP_RUN_TEXT, chunk, code, len, NULL, 0));
 }
 
 enum neap_err neap_export(neap_t *n, const char *name, neap_function fn, void *user)
@@ -156,7 +156,7 @@ static enum neap_err prepare_call(neap_t *n, const char *path, const neap_value 
     if (!path || !path[0]) return np_host_fail(n, NEAP_EINVAL, "no function named");
     enum neap_err err = np_host_start(n, NULL);
     if (err) return err;
-    struct np_run *r = np_run_new(n->worker.script, NP_RUN_FUNCTION, path, NULL, 0);
+    struct np_run *r = np_run_new(np_host_script(n), NP_RUN_FUNCTION, path, NULL, 0);
     if (!r) return np_host_fail(n, NEAP_ENOMEM, NULL);
     struct host_call *c = np_arena_alloc(&r->arena, sizeof *c);
     err = c ? np_run_set_args(r, args, nargs) : NEAP_ENOMEM;
@@ -178,7 +178,7 @@ enum neap_err neap_call_function(neap_t *n, const char *path, const neap_value *
     struct host_call how = {n, fn, user, NULL};
     enum neap_err err = prepare_call(n, path, args, nargs, &how, &r);
     if (err) return err;
-    err = np_run_start(r, &n->runs, true);
+    err = np_run_start(r, np_host_runs(n), true);
     return err ? np_host_fail(n, err, NULL) : NEAP_OK;
 }
 
@@ -188,13 +188,13 @@ enum neap_err neap_call_now(neap_t *n, const char *path, const neap_value *args,
     struct np_run *r;
     struct now now = {false, NEAP_OK};
     struct host_call how = {n, fn, user, &now};
-    if (n->started && n->worker.script && n->worker.script->sched.current) {
+    if (n->started && np_host_script(n) && np_host_script(n)->sched.current) {
         return np_host_fail(n, NEAP_EBUSY, "a script is running");
     }
     enum neap_err err = prepare_call(n, path, args, nargs, &how, &r);
     if (err) return err;
     struct host_call *c = r->arg;
-    err = np_run_start(r, &n->runs, false);
+    err = np_run_start(r, np_host_runs(n), false);
     if (err) return np_host_fail(n, err, NULL);
     if (now.ended) return now.err;
     c->now = NULL;

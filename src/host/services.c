@@ -73,7 +73,7 @@ enum neap_err neap_pick(neap_t *n, const char *service, const char *policy, cons
     if (key) ctx.hash = np_pick_hash(key, strlen(key));
     struct np_endpoint *e;
     int64_t now = np_loop_hrtime();
-    err = np_upstream_pick(p->upstream, &ctx, np_loop_now(&n->worker.loop), &e);
+    err = np_upstream_pick(p->upstream, &ctx, np_loop_now(np_host_loop(n)), &e);
     if (err) return np_host_fail(n, err, "service '%s': %s", service, neap_err_text(err));
     *out = (neap_picked){e->address, e->id, e, p->upstream, now};
     return NEAP_OK;
@@ -84,7 +84,7 @@ void neap_pick_release(neap_t *n, neap_picked *picked, bool ok)
     if (!picked->handle) return;
     int64_t took = np_loop_hrtime() - picked->begun;
     np_upstream_release(picked->upstream, picked->handle, ok ? NP_OUTCOME_OK : NP_OUTCOME_FAILED,
-                        took, np_loop_now(&n->worker.loop));
+                        took, np_loop_now(np_host_loop(n)));
     *picked = (neap_picked){0};
 }
 

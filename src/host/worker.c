@@ -1,110 +1,104 @@
-/* A worker's life: its loop, its script state, and how other threads reach it. */
+/* A worker's life and what happens to its script states; see worker.h. */
+#include "host/worker.h"
+
 #include "base/alloc.h"
 #include "bus/bus.h"
 #include "host/host.h"
-#include "script/run.h"
+#include "host/interim.h"
 
-struct post {
-    struct np_mpsc_node node;
-    void (*fn)(neap_t *n, void *user);
-    void *user;
-};
-
-void np_worker_run_posts(struct np_worker *w)
-{
-    struct np_mpsc_node *node;
-    while ((node = np_mpsc_pop(&w->posts))) {
-        struct post *p = np_container_of(node, struct post, node);
-        p->fn(w->host, p->user);
-        np_free(p);
-    }
-}
-
-static void on_wake(uv_async_t *h)
-{
-    struct np_worker *w = h->data;
-    np_worker_run_posts(w);
-    enum np_stop_request how = atomic_load(&w->host->stop_request);
-    if (how != NP_STOP_NONE) np_host_stop(w->host, how);
-}
-
-enum neap_err neap_post(neap_t *n, void (*fn)(neap_t *n, void *user), void *user)
-{
-    struct post *p = np_alloc(sizeof *p);
-    if (!p) return NEAP_ENOMEM;
-    p->fn = fn;
-    p->user = user;
-    np_mpsc_push(&n->worker.posts, &p->node);
-    if (atomic_load(&n->can_wake)) uv_async_send(&n->worker.wake);
-    return NEAP_OK;
-}
-
-/* Natives that scripts wait for keep the loop alive, as nothing else of theirs may. */
-static void hold(struct np_runtime *rt, bool on)
-{
-    neap_t *n = np_host_of(rt);
-    if (n->options.keep_alive || n->closing) return;
-    if (on) {
-        uv_ref((uv_handle_t *)&n->worker.wake);
-    } else {
-        uv_unref((uv_handle_t *)&n->worker.wake);
-    }
-}
-
-static enum neap_err open_script(struct np_worker *w)
+enum neap_err np_worker_open(struct np_worker *w, uv_loop_t *uv, struct neap_errinfo *info)
 {
     neap_t *n = w->host;
-    n->runtime.hold = hold;
-    struct np_script_options so = {.loop = &w->loop,
-                                   .log = n->log,
-                                   .registry = n->registry,
-                                   .bus = n->bus,
-                                   .memory_limit = n->options.memory_limit,
-                                   .lua_path = n->options.lua_path,
-                                   .host = &n->runtime};
-    struct neap_errinfo info = {0};
-    enum neap_err err = np_script_new(&so, &w->script, &info);
-    return err ? np_host_fail(n, err, "%s", info.message) : NEAP_OK;
-}
-
-enum neap_err np_worker_open(struct np_worker *w, neap_t *n, uv_loop_t *uv)
-{
+    np_link_init(&w->retiring);
     enum neap_err err = np_loop_init(&w->loop, uv, n->log);
-    if (err) return np_host_fail(n, err, NULL);
-    int rc = uv_async_init(w->loop.uv, &w->wake, on_wake);
-    if (rc < 0) {
-        np_loop_fini(&w->loop, NULL, NULL);
-        return np_host_fail(n, np_err_from_uv(rc), NULL);
-    }
-    np_loop_retain(&w->loop);
-    n->started = true; /* whatever fails from here on, neap_close takes it down */
-    w->wake.data = w;
-    if (!n->options.keep_alive) uv_unref((uv_handle_t *)&w->wake);
-    err = np_bus_new(&w->loop, NULL, &n->bus);
-    if (!err) err = np_leases_open(&n->leases, &w->loop, n->registry);
-    if (err) return np_host_fail(n, err, NULL);
-    return open_script(w);
+    if (err) return np_err_plain(info, err);
+    w->open = true;
+    err = np_bus_new(&w->loop, NULL, &w->bus);
+    if (!err) err = np_bus_hub_join(n->hub, w->id, w->bus);
+    if (!err) err = np_view_loop_new(n->registry, &w->loop, &w->view);
+    if (!err && n->watchdog) err = np_watchdog_add(n->watchdog, w->id, &w->watchdog);
+    if (err) return np_err_plain(info, err);
+    return np_instance_new(w, false, &w->current, info);
 }
 
-static void on_wake_closed(uv_handle_t *h)
+static void drop_instances(struct np_worker *w)
 {
-    struct np_worker *w = h->data;
-    np_loop_release(&w->loop);
+    struct np_link *l;
+    while ((l = w->retiring.next) != &w->retiring)
+        np_instance_free(np_container_of(l, struct np_instance, link));
+    np_worker_discard(w);
+    np_instance_free(w->current);
+    w->current = NULL;
 }
 
 void np_worker_close(struct np_worker *w, void (*closed)(void *arg), void *arg)
 {
-    neap_t *n = w->host;
-    atomic_store(&n->can_wake, false);
-    np_worker_run_posts(w);
-    np_host_end_subscriptions(n);
-    np_host_end_pickers(n);
-    np_script_free(w->script);
-    w->script = NULL;
-    np_run_cut_off(&n->runs);
-    np_leases_close(&n->leases);
-    np_bus_free(n->bus);
-    n->bus = NULL;
-    uv_close((uv_handle_t *)&w->wake, on_wake_closed);
+    if (!w->open) {
+        if (closed) closed(arg);
+        return;
+    }
+    drop_instances(w);
+    if (w->watchdog) np_watchdog_remove(w->watchdog);
+    np_bus_hub_leave(w->host->hub, w->id);
+    np_bus_free(w->bus);
+    np_view_loop_free(w->view);
+    w->bus = NULL;
+    w->view = NULL;
     np_loop_fini(&w->loop, closed, arg);
+}
+
+/* --- reloading */
+
+void np_worker_discard(struct np_worker *w)
+{
+    np_instance_free(w->next);
+    w->next = NULL;
+}
+
+void np_worker_switch(struct np_worker *w)
+{
+    struct np_instance *old = w->current;
+    if (!w->next) return;
+    w->current = w->next;
+    w->next = NULL;
+    np_list_push_back(&w->retiring, &old->link);
+    np_share_user_activate(w->current->share);
+    np_script_activate(w->current->script);
+    np_instance_retire(old, np_seconds(w->host->options.drain_timeout));
+}
+
+/* --- stopping */
+
+static void tell_stopped(struct np_worker *w0, void *expired)
+{
+    np_host_worker_stopped(w0->host, expired != NULL);
+}
+
+static void check_stopped(struct np_worker *w)
+{
+    if (!w->stopping || w->stop_told) return;
+    if (!np_list_empty(&w->retiring) || (w->current && !w->current->drained)) return;
+    w->stop_told = true;
+    np_worker_call(w->host->workers[0], tell_stopped, w->expired ? w : NULL);
+}
+
+void np_worker_stop(struct np_worker *w, int64_t grace)
+{
+    struct np_link *l;
+    w->stopping = true;
+    np_worker_discard(w);
+    np_list_each (l, &w->retiring)
+        np_instance_retire(np_container_of(l, struct np_instance, link), grace);
+    if (w->current) {
+        if (!np_list_empty(&w->current->script->shutdown.objects))
+            atomic_store(&w->host->had_drains, true);
+        np_instance_stop(w->current, grace);
+    }
+    check_stopped(w);
+}
+
+void np_worker_instance_gone(struct np_worker *w, bool expired)
+{
+    if (w->stopping) w->expired = w->expired || expired;
+    check_stopped(w);
 }

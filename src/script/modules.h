@@ -20,7 +20,8 @@
     X(task)           \
     X(tcp)            \
     X(udp)            \
-    X(unix)
+    X(unix)           \
+    X(worker)
 
 #define NP_MODULE_DECLARE(name) int np_open_##name(lua_State *L);
 NP_MODULES(NP_MODULE_DECLARE)

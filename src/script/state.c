@@ -74,9 +74,11 @@ enum neap_err np_script_new(const struct np_script_options *opts, struct np_scri
     s->registry = opts->registry;
     s->bus = opts->bus;
     s->host = opts->host;
+    s->owner = opts->owner;
     s->memory_limit = opts->memory_limit ? opts->memory_limit : DEFAULT_MEMORY_LIMIT;
     np_rng_init(&s->rng, 0);
     s->worker = opts->worker;
+    s->generation = opts->generation;
     s->held = opts->held;
     s->sandbox = opts->sandbox;
     s->share = opts->share;

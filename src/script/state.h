@@ -51,7 +51,10 @@ struct np_script {
     bool closing;
     bool held;                  /* it loads beside an older state, which still does the work */
     struct np_link activations; /* of struct np_activation, in the order they were added */
-    unsigned worker;            /* whose state it is: 0 … workers - 1 */
+    unsigned generation;        /* of the host's code: how often it had been reloaded */
+    /* A value another worker sent (neap.worker); lent. NULL: nobody listens. */
+    void (*on_mail)(struct np_script *s, unsigned from, const neap_value *v);
+    unsigned worker; /* whose state it is: 0 … workers - 1 */
     struct np_share_user
         *share; /* its part of the host's listening sockets; NULL: none are shared */
     struct np_registry_view *view;  /* the worker's, of `registry` */
@@ -59,7 +62,8 @@ struct np_script {
     bool sandbox;                   /* see sandbox.h */
     unsigned open_handles;          /* of the scheduler */
     struct np_loop_end end; /* the memory goes last: what closes later than this looks at it */
-    void *host;             /* the host's own back pointer */
+    void *host;             /* its struct np_runtime */
+    void *owner;            /* the host's own back pointer */
 };
 
 struct np_script_options {
@@ -69,8 +73,10 @@ struct np_script_options {
     struct np_bus *bus;
     size_t memory_limit; /* bytes, default 512 MiB */
     const char *lua_path; /* directory whose neap/… files stand before the built-in ones; or NULL */
-    void *host;
+    void *host;           /* struct np_runtime */
+    void *owner;          /* whatever the host wants to find from a script */
     unsigned worker;
+    unsigned generation;
     bool held; /* what it opens acts only after np_script_activate */
     bool sandbox;
     struct np_share_user *share;   /* not owned, outlives the state; or NULL */

@@ -1,0 +1,67 @@
+/* A worker: a thread's share of a host. A loop, a bus, a view of the registry, and the script
+ * states that live there: the current one, the next one while a reload loads it, and those that
+ * still have something in flight.
+ *
+ * Others reach it by np_loop_post. Its thread.
+ */
+#ifndef NP_HOST_WORKER_H
+#define NP_HOST_WORKER_H
+
+#include "host/instance.h"
+#include "net/loop.h"
+
+struct np_bus;
+
+struct np_worker {
+    neap_t *host;
+    unsigned id;
+    struct np_loop loop;
+    struct np_bus *bus;
+    struct np_registry_view *view;
+    struct np_watch_slot *watchdog;
+    struct np_instance *current;
+    struct np_instance *next; /* of a reload */
+    struct np_link retiring;  /* of struct np_instance */
+    bool open;                /* the loop is there */
+    bool stopping;
+    bool stop_told;  /* worker 0 knows that the stop is through */
+    bool expired;    /* something had not drained in time */
+    bool quit;       /* its thread is to end */
+    bool has_thread; /* all but the first */
+    uv_thread_t thread;
+    uv_sem_t opened; /* posted by the thread when it is open, or has failed */
+    enum neap_err open_err;
+    struct neap_errinfo open_info;
+    atomic_bool ended; /* the thread is through; any thread */
+};
+
+/* Makes loop, bus, view and the first instance; whatever fails, np_worker_close takes it down. */
+NEAP_MUST_CHECK enum neap_err np_worker_open(struct np_worker *w, uv_loop_t *uv,
+                                             struct neap_errinfo *info);
+/* Closes what stands on the loop; `closed` is called when all handles are gone (inside this, on a
+ * loop of its own). */
+void np_worker_close(struct np_worker *w, void (*closed)(void *arg), void *arg);
+
+/* Makes the other workers' threads and waits until all are open. workers.c */
+NEAP_MUST_CHECK enum neap_err np_workers_start(neap_t *n);
+/* Ends the other workers' threads. False: one does not end, and the host must not be freed. */
+bool np_workers_join(neap_t *n);
+/* Calls `fn` on the worker's thread, soon. Out of memory: false. */
+bool np_worker_call(struct np_worker *w, void (*fn)(struct np_worker *w, void *arg), void *arg);
+/* Has every worker but the first load it. */
+NEAP_MUST_CHECK enum neap_err np_workers_load(neap_t *n, struct np_source *src);
+/* Asks the other workers whether they have anything left to do; runs worker 0's loop meanwhile. */
+bool np_workers_idle(neap_t *n);
+
+/* Begins a stop, or shortens its grace. */
+void np_worker_stop(struct np_worker *w, int64_t grace);
+/* An instance of the worker's has drained, or not in time. */
+void np_worker_instance_gone(struct np_worker *w, bool expired);
+/* A main chunk failed after its instance was loaded: ends the host's run. */
+void np_worker_main_failed(struct np_worker *w, enum neap_err err, const char *message);
+/* Activates `next` and retires what was current. */
+void np_worker_switch(struct np_worker *w);
+/* Drops `next`, if there is one. */
+void np_worker_discard(struct np_worker *w);
+
+#endif

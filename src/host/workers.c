@@ -1,0 +1,240 @@
+/* The workers beside the first: their threads, and how they are reached. */
+#include "host/worker.h"
+
+#include "base/alloc.h"
+#include "host/host.h"
+#include "net/timer.h"
+
+#define JOIN_TIMEOUT (5 * NP_NS_PER_SEC) /* for a thread whose script does not come back */
+#define IDLE_LOOK (100 * NP_NS_PER_MS)   /* how often the others are asked whether all is done */
+
+/* --- calls */
+
+struct call {
+    struct np_post post;
+    struct np_worker *worker;
+    void (*fn)(struct np_worker *w, void *arg);
+    void *arg;
+};
+
+static void on_call(struct np_post *p, struct np_loop *loop)
+{
+    (void)loop;
+    struct call *c = np_container_of(p, struct call, post);
+    struct call now = *c;
+    np_free(c);
+    now.fn(now.worker, now.arg);
+}
+
+bool np_worker_call(struct np_worker *w, void (*fn)(struct np_worker *w, void *arg), void *arg)
+{
+    struct call *c = np_alloc(sizeof *c);
+    if (!c) {
+        np_logf(w->host->log, NP_LOG_ERROR, "no memory to reach worker %u", w->id);
+        return false;
+    }
+    *c = (struct call){.post.fn = on_call, .worker = w, .fn = fn, .arg = arg};
+    np_loop_post(&w->loop, &c->post);
+    return true;
+}
+
+/* --- threads */
+
+static void on_worker_closed(void *arg)
+{
+    (void)arg;
+}
+
+static void run_thread(void *arg)
+{
+    struct np_worker *w = arg;
+    w->open_err = np_worker_open(w, NULL, &w->open_info);
+    bool ok = w->open_err == NEAP_OK;
+    if (ok) np_loop_await_posts(&w->loop, true);
+    uv_sem_post(&w->opened);
+    while (ok && !w->quit)
+        np_loop_run(&w->loop);
+    if (ok) np_loop_await_posts(&w->loop, false);
+    np_worker_close(w, on_worker_closed, w);
+    atomic_store(&w->ended, true);
+}
+
+static enum neap_err start_thread(struct np_worker *w)
+{
+    int rc = uv_sem_init(&w->opened, 0);
+    if (rc < 0) return np_err_from_uv(rc);
+    rc = uv_thread_create(&w->thread, run_thread, w);
+    if (rc < 0) {
+        uv_sem_destroy(&w->opened);
+        return np_err_from_uv(rc);
+    }
+    w->has_thread = true;
+    return NEAP_OK;
+}
+
+static enum neap_err wait_open(struct np_worker *w)
+{
+    uv_sem_wait(&w->opened);
+    uv_sem_destroy(&w->opened);
+    if (!w->open_err) return NEAP_OK;
+    return np_host_fail(w->host, w->open_err, "worker %u: %s", w->id, w->open_info.message);
+}
+
+enum neap_err np_workers_start(neap_t *n)
+{
+    enum neap_err err = NEAP_OK;
+    unsigned started = 1;
+    for (; started < n->options.workers && !err; started++) {
+        err = start_thread(n->workers[started]);
+        if (err) np_host_fail(n, err, "cannot start the thread of worker %u", started);
+    }
+    for (unsigned i = 1; i < started; i++) {
+        if (!n->workers[i]->has_thread) continue;
+        enum neap_err failed = wait_open(n->workers[i]);
+        if (!err) err = failed;
+    }
+    return err;
+}
+
+static void quit(struct np_worker *w, void *arg)
+{
+    (void)arg;
+    w->quit = true;
+    np_loop_stop(&w->loop);
+}
+
+static bool join(struct np_worker *w)
+{
+    int64_t until = np_loop_hrtime() + JOIN_TIMEOUT;
+    while (!atomic_load(&w->ended) && np_loop_hrtime() < until)
+        uv_sleep(1);
+    if (!atomic_load(&w->ended)) {
+        np_logf(w->host->log, NP_LOG_ERROR, "worker %u does not end: its script does not return",
+                w->id);
+        return false;
+    }
+    uv_thread_join(&w->thread);
+    w->has_thread = false;
+    return true;
+}
+
+bool np_workers_join(neap_t *n)
+{
+    bool all = true;
+    for (unsigned i = 1; i < n->options.workers; i++) {
+        struct np_worker *w = n->workers[i];
+        if (w->has_thread && !w->open_err) np_worker_call(w, quit, NULL);
+    }
+    for (unsigned i = 1; i < n->options.workers; i++) {
+        if (n->workers[i]->has_thread && !join(n->workers[i])) all = false;
+    }
+    return all;
+}
+
+/* --- loading */
+
+static void on_first_failure(struct np_worker *w, enum neap_err err)
+{
+    np_worker_main_failed(w, err, w->current->error ? w->current->error : neap_err_text(err));
+}
+
+static void load(struct np_worker *w, void *arg)
+{
+    struct np_source *src = arg;
+    if (w->current && !w->stopping && !w->current->err) {
+        enum neap_err err = np_instance_load(w->current, src);
+        if (err) on_first_failure(w, err);
+    }
+    np_source_unref(src);
+}
+
+enum neap_err np_workers_load(neap_t *n, struct np_source *src)
+{
+    for (unsigned i = 1; i < n->options.workers; i++) {
+        if (np_worker_call(n->workers[i], load, np_source_ref(src))) continue;
+        np_source_unref(src);
+        return NEAP_ENOMEM;
+    }
+    return NEAP_OK;
+}
+
+struct failure {
+    enum neap_err err;
+    unsigned worker;
+    char *message;
+};
+
+static void tell_failure(struct np_worker *w0, void *arg)
+{
+    struct failure *f = arg;
+    char text[512];
+    const char *words = f->message ? f->message : neap_err_text(f->err);
+    if (f->worker > 0) {
+        snprintf(text, sizeof text, "worker %u: %s", f->worker, words);
+        words = text;
+    }
+    np_host_fail_late(w0->host, f->err, words);
+    np_free(f->message);
+    np_free(f);
+}
+
+void np_worker_main_failed(struct np_worker *w, enum neap_err err, const char *message)
+{
+    if (w->id == 0) {
+        np_host_fail_late(w->host, err, message);
+        return;
+    }
+    struct failure *f = np_alloc(sizeof *f);
+    if (f) *f = (struct failure){err, w->id, np_strdup(message)};
+    if (!f || !np_worker_call(w->host->workers[0], tell_failure, f)) {
+        np_logf(w->host->log, NP_LOG_ERROR, "worker %u: %s", w->id, message);
+        if (f) np_free(f->message);
+        np_free(f);
+    }
+}
+
+/* --- idle? */
+
+static void answer_idle(struct np_worker *w0, void *busy)
+{
+    neap_t *n = w0->host;
+    n->idle_replies--;
+    if (busy) n->others_busy = true;
+}
+
+static void ask_idle(struct np_worker *w, void *arg)
+{
+    (void)arg;
+    np_loop_await_posts(&w->loop, false);
+    bool busy = uv_loop_alive(w->loop.uv) != 0;
+    np_loop_await_posts(&w->loop, true);
+    np_worker_call(w->host->workers[0], answer_idle, busy ? w : NULL);
+}
+
+static void on_look(struct np_timer *t)
+{
+    (void)t; /* the loop comes to its end, and who runs it asks again */
+}
+
+bool np_workers_idle(neap_t *n)
+{
+    struct np_loop *loop = np_host_loop(n);
+    n->others_busy = false;
+    n->idle_replies = 0;
+    np_loop_await_posts(loop, true);
+    for (unsigned i = 1; i < n->options.workers; i++) {
+        if (np_worker_call(n->workers[i], ask_idle, NULL)) n->idle_replies++;
+    }
+    while (n->idle_replies > 0 && !n->stopped && !n->failed)
+        uv_run(loop->uv, UV_RUN_ONCE);
+    np_loop_await_posts(loop, false);
+    if (!n->others_busy || n->stopped || n->failed) return true;
+    struct np_timer timer;
+    np_timer_init(&timer, loop, on_look);
+    if (np_timer_start(&timer, IDLE_LOOK) == NEAP_OK) {
+        while (np_timer_armed(&timer) && !n->stopped && !n->failed)
+            uv_run(loop->uv, UV_RUN_ONCE);
+        np_timer_stop(&timer);
+    }
+    return false;
+}
