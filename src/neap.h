@@ -1,9 +1,9 @@
 /* neap: a programmable communication runtime.
  *
  * The whole public C API, and the only installed header. A host (`neap_t`) is one or more
- * workers (a loop and a Lua state each) and what they share; two hosts can live in one process. Unless a function says otherwise
- * it must be called on the thread that runs the host's loop. Strings and bytes lent to a callback
- * hold until it returns. Times are seconds, sizes are bytes.
+ * workers (a loop and a Lua state each) and what they share; two hosts can live in one process.
+ * Unless a function says otherwise it must be called on the thread that runs the host's loop.
+ * Strings and bytes lent to a callback hold until it returns. Times are seconds, sizes are bytes.
  */
 #ifndef NEAP_H
 #define NEAP_H
@@ -125,23 +125,25 @@ typedef struct neap_options {
     unsigned threads; /* at most so many for neap.thread; default: the machine's cores */
     bool hand_out;    /* one worker accepts connections and hands them out, even where each could
                          have a socket of its own */
-    double script_timeout;      /* seconds a script may keep its loop; then it gets an error. Default
-                                   0: for ever */
-    double script_load_timeout; /* the same while a file loads, and for a reload in all; default 10 */
+    double script_timeout; /* seconds a script may keep its loop; then it gets an error. Default
+                              0: for ever */
+    double
+        script_load_timeout; /* the same while a file loads, and for a reload in all; default 10 */
     double script_hard_timeout; /* seconds after which a script that no error reaches ends the
                                    process (code 70); default 0: never */
     bool sandbox;               /* scripts reach no files, processes, or C modules */
-    const char *allow_net;      /* where scripts may connect to: "host:port,…", "*.example.com:443";
-                                   NULL: anywhere, in a sandbox nowhere */
+    const char *allow_net; /* where scripts may connect to: "host:port,…", "*.example.com:443";
+                              NULL: anywhere, in a sandbox nowhere */
     /* All on the loop's thread; each may be NULL. */
     void (*on_ready)(neap_t *n, void *user);     /* every worker has loaded what it was told */
     void (*on_stopping)(neap_t *n, void *user);  /* a stop has begun */
     void (*on_reloading)(neap_t *n, void *user); /* a reload has begun */
     void (*on_reloaded)(neap_t *n, enum neap_err err, const char *message, void *user);
 } neap_options;
-#define NEAP_OPTIONS_INIT           \
-    {                               \
-        .size = sizeof(neap_options) \
+#define NEAP_OPTIONS_INIT                                                                      \
+    {                                                                                          \
+        sizeof(neap_options), NULL, NEAP_LOG_AUTO, 0, NULL, 0, 0, NULL, 0, false, false, NULL, \
+            NULL, 0, 0, false, 0, 0, 0, false, NULL, NULL, NULL, NULL, NULL                    \
     }
 
 /* Makes a host; `options` may be NULL. NEAP_EINVAL for options that make no sense, NEAP_ENOMEM.
@@ -177,10 +179,11 @@ NEAP_API NEAP_MUST_CHECK enum neap_err neap_run(neap_t *n);
 NEAP_API void neap_stop(neap_t *n);
 NEAP_API void neap_stop_now(neap_t *n);
 
-/* Loads the files and texts that were loaded so far anew, in every worker, beside what runs; when all
- * have been loaded, all workers go over to the new code, else to none: on_reloaded says which. What is
- * in flight ends on the old code, within drain_timeout. Listeners, registrations and subscriptions that
- * the new code has too are handed over. Any thread, and signal handlers; not after neap_close. */
+/* Loads the files and texts that were loaded so far anew, in every worker, beside what runs; when
+ * all have been loaded, all workers go over to the new code, else to none: on_reloaded says which.
+ * What is in flight ends on the old code, within drain_timeout. Listeners, registrations and
+ * subscriptions that the new code has too are handed over. Any thread, and signal handlers; not
+ * after neap_close. */
 NEAP_API void neap_reload(neap_t *n);
 
 /* Frees all. Tasks are cancelled, what is open is closed. On a loop of its own that is done when

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "script/native.h"
 #include "host/interim.h"
+#include "script/native.h"
 
 #define DRAIN_TIMEOUT 30.0
 #define MAX_WORKERS 1024
@@ -180,6 +180,11 @@ static enum neap_err make_common(neap_t *n)
     return err;
 }
 
+static void on_first_turn(struct np_defer *d)
+{
+    np_reload_first(np_container_of(d, neap_t, first_turn));
+}
+
 enum neap_err neap_open(const neap_options *options, neap_t **out)
 {
     neap_t *n = np_calloc(1, sizeof *n);
@@ -189,6 +194,7 @@ enum neap_err neap_open(const neap_options *options, neap_t **out)
     n->runtime.ops = &np_host_runtime_ops;
     np_arena_init(&n->strings, 256);
     np_mpsc_init(&n->posts);
+    np_defer_init(&n->first_turn, on_first_turn);
     np_link_init(&n->subscribers);
     np_link_init(&n->upstreams);
     enum neap_err err = copy_options(n, options);
@@ -245,11 +251,6 @@ static enum neap_err open_first(neap_t *n, uv_loop_t *uv)
     return err ? np_host_fail(n, err, NULL) : NEAP_OK;
 }
 
-static void on_first_turn(struct np_defer *d)
-{
-    np_reload_first(np_container_of(d, neap_t, first_turn));
-}
-
 enum neap_err np_host_start(neap_t *n, uv_loop_t *uv)
 {
     if (n->started) return NEAP_OK;
@@ -259,7 +260,6 @@ enum neap_err np_host_start(neap_t *n, uv_loop_t *uv)
     if (!err) err = np_workers_start(n);
     if (err) return err;
     n->attached = uv != NULL;
-    np_defer_init(&n->first_turn, on_first_turn);
     if (uv) np_loop_defer(np_host_loop(n), &n->first_turn);
     atomic_store(&n->can_wake, true);
     uv_async_send(&n->wake); /* for what was posted before there was a loop */
