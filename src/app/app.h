@@ -16,6 +16,9 @@ struct np_app {
     const char *log_level;
     const char *log_format;
     const char *drain_timeout;
+    const char *workers;
+    const char *threads;
+    bool hand_out;
     const char *load;    /* repl: a file to load first */
     const char *timeout; /* test: seconds for each test */
     bool interactive;    /* run: a REPL after the file */

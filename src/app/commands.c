@@ -15,6 +15,15 @@
 #define DRAIN_OPTION                                                                               \
     TEXT("--drain-timeout", "SECONDS", "how long a stop waits for what is in flight (default 30)", \
          drain_timeout)
+#define WORKER_OPTIONS                                                                            \
+    TEXT("--workers", "N", "threads that run the script, or \"auto\": one a core (default 1)",    \
+         workers),                                                                                \
+        TEXT("--threads", "N", "at most so many for neap.thread (default: one a core)", threads), \
+    {                                                                                             \
+        "--hand-out", NULL, NULL,                                                                 \
+            "one worker accepts connections and hands them out to the others",                    \
+            offsetof(struct np_app, hand_out)                                                     \
+    }
 #define HELP_OPTION                                                                \
     {                                                                              \
         "--help", "-h", NULL, "print this and exit", offsetof(struct np_app, help) \
@@ -27,8 +36,9 @@
 static const struct np_option run_options[] = {{"--interactive", "-i", NULL,
                                                 "go on with a REPL after the file has been started",
                                                 offsetof(struct np_app, interactive)},
-                                               LOG_OPTIONS,
+                                               WORKER_OPTIONS,
                                                DRAIN_OPTION,
+                                               LOG_OPTIONS,
                                                HELP_OPTION,
                                                END_OF_OPTIONS};
 
@@ -52,7 +62,7 @@ const struct np_command np_commands[] = {
      "Runs the Lua file (\"-\": standard input) until nothing is left to do. ARGS are in `arg` "
      "and\n"
      "`...`. SIGINT and SIGTERM end it in good order: listeners close, what is in flight is\n"
-     "finished; a second signal ends it at once.\n"
+     "finished; a second signal ends it at once. SIGHUP loads the file anew, beside what runs.\n"
      "Exit code: 0, or 1 when the script failed; 130 or 143 when a signal broke it off.\n"
      "NEAP_LUA_PATH: a directory whose neap/….lua stand before the built-in library.\n",
      run_options, false, np_cmd_run},

@@ -20,12 +20,40 @@ static const char start[] =
     "os.exit = require 'neap.core.runtime'.exit\n"
     "if interactive then print = require 'neap.repl.print'.print end\n";
 #define START_ARGS 4
+#define MAX_COUNT 1024 /* of workers, and of threads */
 
 bool np_app_parse_seconds(const char *text, double *out)
 {
     char *end;
     *out = strtod(text, &end);
     return end != text && *end == '\0' && *out >= 0 && *out < 1e9;
+}
+
+static bool parse_count(const char *text, unsigned *out)
+{
+    char *end;
+    if (strcmp(text, "auto") == 0) {
+        *out = uv_available_parallelism();
+        return true;
+    }
+    unsigned long n = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || n < 1 || n > MAX_COUNT) return false;
+    *out = (unsigned)n;
+    return true;
+}
+
+static int read_worker_options(struct np_app *app, neap_options *o)
+{
+    if (app->workers && !parse_count(app->workers, &o->workers)) {
+        return np_app_complain(NP_EXIT_USAGE, "--workers: not 1 to %d, or auto: '%s'", MAX_COUNT,
+                               app->workers);
+    }
+    if (app->threads && !parse_count(app->threads, &o->threads)) {
+        return np_app_complain(NP_EXIT_USAGE, "--threads: not 1 to %d, or auto: '%s'", MAX_COUNT,
+                               app->threads);
+    }
+    o->hand_out = app->hand_out;
+    return 0;
 }
 
 static int read_host_options(struct np_app *app, neap_options *o)
@@ -50,6 +78,8 @@ static int read_host_options(struct np_app *app, neap_options *o)
                                app->drain_timeout);
     }
     if (app->drain_timeout && o->drain_timeout == 0) o->drain_timeout = 1e-9; /* 0 means default */
+    int wrong = read_worker_options(app, o);
+    if (wrong) return wrong;
     o->lua_path = getenv("NEAP_LUA_PATH");
     if (o->lua_path && !o->lua_path[0]) o->lua_path = NULL;
     return 0;
@@ -67,8 +97,8 @@ static enum neap_err run_start(struct np_app *app, const char *script, int first
     for (size_t i = START_ARGS; i < count; i++) {
         args[i] = neap_string(app->argv[first + (int)i - START_ARGS]);
     }
-    enum neap_err err = np_host_load(
-        n, np_source_new(NP_RUN_TEXT, "=neap", start, sizeof start - 1, args, count));
+    enum neap_err err =
+        np_host_load(n, np_source_new(NP_RUN_TEXT, "=neap", start, sizeof start - 1, args, count));
     np_free(args);
     return err;
 }

@@ -16,6 +16,7 @@ struct np_signal_thread {
     uv_async_t quit;
     uv_signal_t interrupt;
     uv_signal_t terminate;
+    uv_signal_t hang_up;
     void (*fn)(int signum, void *arg);
     void *arg;
 };
@@ -24,6 +25,10 @@ static void stop_host(int signum, void *arg)
 {
     neap_t *n = arg;
     int none = 0;
+    if (signum == SIGHUP) {
+        neap_reload(n);
+        return;
+    }
     if (atomic_compare_exchange_strong(&n->signal, &none, signum)) {
         neap_stop(n);
         return;
@@ -61,7 +66,7 @@ static int listen_for(struct np_signal_thread *t, uv_signal_t *h, int signum)
     return uv_signal_start(h, on_signal, signum);
 }
 
-static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *arg)
+static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *arg, bool hang_up)
 {
     struct np_signal_thread *t = np_calloc(1, sizeof *t);
     if (!t) return NEAP_ENOMEM;
@@ -77,6 +82,8 @@ static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *
     if (rc == 0) rc = uv_signal_init(&t->loop, &t->terminate);
     if (rc == 0) rc = listen_for(t, &t->interrupt, SIGINT);
     if (rc == 0) rc = listen_for(t, &t->terminate, SIGTERM);
+    if (rc == 0 && hang_up) rc = uv_signal_init(&t->loop, &t->hang_up);
+    if (rc == 0 && hang_up) rc = listen_for(t, &t->hang_up, SIGHUP);
     if (rc == 0) rc = uv_thread_create(&t->thread, run_thread, t);
     if (rc == 0) {
         s->thread = t;
@@ -92,14 +99,14 @@ static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *
 enum neap_err np_signals_start(struct np_signals *s, neap_t *n)
 {
     signal(SIGPIPE, SIG_IGN);
-    return start(s, stop_host, n);
+    return start(s, stop_host, n, true);
 }
 
 enum neap_err np_signals_start_fn(struct np_signals *s, void (*fn)(int signum, void *arg),
                                   void *arg)
 {
     signal(SIGPIPE, SIG_IGN);
-    return start(s, fn, arg);
+    return start(s, fn, arg, false);
 }
 
 void np_signals_stop(struct np_signals *s)

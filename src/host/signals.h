@@ -1,4 +1,5 @@
 /* Signals: SIGINT and SIGTERM stop a host; a second one ends the process, even if a script is busy.
+ * SIGHUP reloads it.
  *
  * They are listened for on a thread of its own (with a loop of its own), so that a script that
  * never yields can be interrupted all the same. SIGPIPE is ignored from then on.
