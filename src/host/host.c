@@ -123,7 +123,8 @@ static void free_workers(neap_t *n)
 {
     for (unsigned i = 0; n->workers && i < n->options.workers; i++)
         np_free(n->workers[i]);
-    np_free(n->workers);
+    np_free((void *)n->workers);
+    np_host_forget_deposed(n);
 }
 
 static void free_host(neap_t *n)
@@ -149,10 +150,9 @@ static enum neap_err make_workers(neap_t *n)
     n->workers = np_calloc(n->options.workers, sizeof *n->workers);
     if (!n->workers) return NEAP_ENOMEM;
     for (unsigned i = 0; i < n->options.workers; i++) {
-        n->workers[i] = np_calloc(1, sizeof **n->workers);
-        if (!n->workers[i]) return NEAP_ENOMEM;
-        n->workers[i]->host = n;
-        n->workers[i]->id = i;
+        struct np_worker *w = np_worker_new(n, i);
+        if (!w) return NEAP_ENOMEM;
+        n->workers[i] = w;
     }
     n->runtime.workers = n->options.workers;
     return NEAP_OK;
@@ -163,7 +163,9 @@ static enum neap_err make_watchdog(neap_t *n)
     struct np_watchdog_options wo = {.timeout = np_seconds(n->options.script_timeout),
                                      .load_timeout = np_seconds(n->options.script_load_timeout),
                                      .hard_timeout = np_seconds(n->options.script_hard_timeout),
-                                     .log = n->log};
+                                     .log = n->log,
+                                     .stuck = np_host_on_stuck,
+                                     .arg = n};
     if (wo.timeout == 0 && wo.hard_timeout == 0) return NEAP_OK;
     return np_watchdog_new(&wo, &n->watchdog);
 }
@@ -194,6 +196,7 @@ enum neap_err neap_open(const neap_options *options, neap_t **out)
     n->runtime.ops = &np_host_runtime_ops;
     np_arena_init(&n->strings, 256);
     np_mpsc_init(&n->posts);
+    np_link_init(&n->deposed);
     np_defer_init(&n->first_turn, on_first_turn);
     np_link_init(&n->subscribers);
     np_link_init(&n->upstreams);
@@ -345,6 +348,7 @@ void neap_close_with(neap_t *n, void (*closed)(void *user), void *user)
     bool joined = np_workers_join(n);
     np_host_end_subscriptions(n);
     np_host_end_pickers(n);
+    np_host_forget_suspects(n);
     np_reload_fini(&n->reload);
     np_defer_cancel(&n->first_turn);
     np_leases_close(&n->leases);

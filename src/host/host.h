@@ -18,8 +18,8 @@
 #include "host/signals.h"
 #include "host/source.h"
 #include "host/worker.h"
-#include "mesh/upstream.h"
 #include "mesh/shared_map.h"
+#include "mesh/upstream.h"
 #include "net/share.h"
 #include "script/onces.h"
 #include "script/runtime.h"
@@ -39,8 +39,11 @@ struct neap {
     struct np_watchdog *watchdog; /* any thread; NULL: nothing is watched */
     struct np_leases leases;
     struct np_signals signals;
-    struct np_worker **workers; /* options.workers of them; [0] is there from neap_open on */
-    struct np_sources sources;  /* what was loaded, for the workers and for reloads */
+    /* options.workers of them, from neap_open on. Any thread may read it; worker 0 replaces those
+     * that are stuck. */
+    _Atomic(struct np_worker *) *workers;
+    struct np_link deposed;    /* of struct np_worker: their threads may still run */
+    struct np_sources sources; /* what was loaded, for the workers and for reloads */
     struct np_reload reload;
     unsigned generation;        /* how often it was reloaded */
     bool started;               /* the workers are there */
@@ -113,6 +116,13 @@ void np_host_worker_stopped(neap_t *n, bool expired);
 void np_host_fail_late(neap_t *n, enum neap_err err, const char *message);
 /* Wakes worker 0 to look at the requests. Any thread, signal handlers. */
 void np_host_wake(neap_t *n);
+
+/* replace.c: what the watchdog calls when a script is stuck where no hook reaches. */
+void np_host_on_stuck(unsigned worker, const char *what, void *host);
+void np_host_forget_suspects(neap_t *n);
+void np_host_forget_deposed(neap_t *n);
+/* A script state has no memory left, whatever is collected. Its worker's thread. */
+void np_host_on_exhausted(struct np_script *s);
 
 /* worker_ops.c: what scripts ask of their host. */
 extern const struct np_runtime_ops np_host_runtime_ops;

@@ -143,7 +143,9 @@ static enum neap_err open_script(struct np_instance *i, bool held, struct neap_e
                                    .held = held,
                                    .share = i->share,
                                    .watchdog = w->watchdog};
-    return np_script_new(&so, &i->script, info);
+    err = np_script_new(&so, &i->script, info);
+    if (!err) i->script->on_exhausted = np_host_on_exhausted;
+    return err;
 }
 
 enum neap_err np_instance_new(struct np_worker *w, bool held, struct np_instance **out,

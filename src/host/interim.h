@@ -9,4 +9,7 @@ void np_threads_free(struct np_threads *t);
 enum neap_err np_view_loop_new(struct np_registry *r, struct np_loop *loop,
                                struct np_registry_view **out);
 void np_view_loop_free(struct np_registry_view *v);
+struct np_share;
+void np_share_drop_worker(struct np_share *s, unsigned worker);
+void np_registry_drop_worker(struct np_registry *r, unsigned worker);
 #endif

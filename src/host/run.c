@@ -58,6 +58,7 @@ void np_host_stop(neap_t *n, enum np_stop_request how)
                 n->options.drain_timeout);
     }
     if (!again) n->stopping = n->options.workers;
+    np_onces_stop(n->runtime.onces);
     if (!again && n->options.on_stopping) n->options.on_stopping(n, n->options.user);
     for (unsigned i = 0; i < n->options.workers; i++)
         np_worker_call(n->workers[i], stop_worker, how == NP_STOP_NOW ? n : NULL);

@@ -6,10 +6,20 @@
 #include "host/host.h"
 #include "host/interim.h"
 
+struct np_worker *np_worker_new(neap_t *n, unsigned id)
+{
+    struct np_worker *w = np_calloc(1, sizeof *w);
+    if (!w) return NULL;
+    w->host = n;
+    w->id = id;
+    np_link_init(&w->link);
+    np_link_init(&w->retiring);
+    return w;
+}
+
 enum neap_err np_worker_open(struct np_worker *w, uv_loop_t *uv, struct neap_errinfo *info)
 {
     neap_t *n = w->host;
-    np_link_init(&w->retiring);
     enum neap_err err = np_loop_init(&w->loop, uv, n->log);
     if (err) return np_err_plain(info, err);
     w->open = true;
@@ -39,7 +49,7 @@ void np_worker_close(struct np_worker *w, void (*closed)(void *arg), void *arg)
     }
     drop_instances(w);
     if (w->watchdog) np_watchdog_remove(w->watchdog);
-    np_bus_hub_leave(w->host->hub, w->id);
+    if (!w->deposed) np_bus_hub_leave(w->host->hub, w->id);
     np_bus_free(w->bus);
     np_view_loop_free(w->view);
     w->bus = NULL;
@@ -95,6 +105,15 @@ void np_worker_stop(struct np_worker *w, int64_t grace)
         np_instance_stop(w->current, grace);
     }
     check_stopped(w);
+}
+
+void np_worker_depose(struct np_worker *w)
+{
+    np_worker_discard(w);
+    if (!w->current) return;
+    np_list_push_back(&w->retiring, &w->current->link);
+    np_instance_retire(w->current, np_seconds(w->host->options.drain_timeout));
+    w->current = NULL;
 }
 
 void np_worker_instance_gone(struct np_worker *w, bool expired)

@@ -11,8 +11,10 @@
 #include "net/loop.h"
 
 struct np_bus;
+struct suspect;
 
 struct np_worker {
+    struct np_link link; /* in neap_t.deposed, when another has taken its place */
     neap_t *host;
     unsigned id;
     struct np_loop loop;
@@ -22,6 +24,8 @@ struct np_worker {
     struct np_instance *current;
     struct np_instance *next; /* of a reload */
     struct np_link retiring;  /* of struct np_instance */
+    struct suspect *suspect;  /* it is stuck, and watched closer; worker 0's */
+    bool deposed;             /* worker 0's to write, before the thread hears of it */
     bool open;                /* the loop is there */
     bool stopping;
     bool stop_told;  /* worker 0 knows that the stop is through */
@@ -32,9 +36,13 @@ struct np_worker {
     uv_sem_t opened; /* posted by the thread when it is open, or has failed */
     enum neap_err open_err;
     struct neap_errinfo open_info;
-    atomic_bool ended; /* the thread is through; any thread */
+    uv_mutex_t lock; /* of what follows */
+    uv_cond_t changed;
+    bool ended; /* the thread is through; any thread */
 };
 
+/* Not open yet; freed by np_free when it is closed. NULL: out of memory. */
+struct np_worker *np_worker_new(neap_t *n, unsigned id);
 /* Makes loop, bus, view and the first instance; whatever fails, np_worker_close takes it down. */
 NEAP_MUST_CHECK enum neap_err np_worker_open(struct np_worker *w, uv_loop_t *uv,
                                              struct neap_errinfo *info);
@@ -44,12 +52,15 @@ void np_worker_close(struct np_worker *w, void (*closed)(void *arg), void *arg);
 
 /* Makes the other workers' threads and waits until all are open. workers.c */
 NEAP_MUST_CHECK enum neap_err np_workers_start(neap_t *n);
+/* The same for one. */
+NEAP_MUST_CHECK enum neap_err np_worker_start(struct np_worker *w);
 /* Ends the other workers' threads. False: one does not end, and the host must not be freed. */
 bool np_workers_join(neap_t *n);
 /* Calls `fn` on the worker's thread, soon. Out of memory: false. */
 bool np_worker_call(struct np_worker *w, void (*fn)(struct np_worker *w, void *arg), void *arg);
 /* Has every worker but the first load it. */
 NEAP_MUST_CHECK enum neap_err np_workers_load(neap_t *n, struct np_source *src);
+NEAP_MUST_CHECK enum neap_err np_worker_load(struct np_worker *w, struct np_source *src);
 /* Asks the other workers whether they have anything left to do; runs worker 0's loop meanwhile. */
 bool np_workers_idle(neap_t *n);
 
@@ -61,6 +72,8 @@ void np_worker_instance_gone(struct np_worker *w, bool expired);
 void np_worker_main_failed(struct np_worker *w, enum neap_err err, const char *message);
 /* Activates `next` and retires what was current. */
 void np_worker_switch(struct np_worker *w);
+/* Another has taken its place: what is in flight here may end. */
+void np_worker_depose(struct np_worker *w);
 /* Drops `next`, if there is one. */
 void np_worker_discard(struct np_worker *w);
 

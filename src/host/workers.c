@@ -1,6 +1,8 @@
 /* The workers beside the first: their threads, and how they are reached. */
 #include "host/worker.h"
 
+#include <stdio.h>
+
 #include "base/alloc.h"
 #include "host/host.h"
 #include "net/timer.h"
@@ -56,16 +58,40 @@ static void run_thread(void *arg)
         np_loop_run(&w->loop);
     if (ok) np_loop_await_posts(&w->loop, false);
     np_worker_close(w, on_worker_closed, w);
-    atomic_store(&w->ended, true);
+    uv_mutex_lock(&w->lock);
+    w->ended = true;
+    uv_cond_signal(&w->changed);
+    uv_mutex_unlock(&w->lock);
+}
+
+static int make_locks(struct np_worker *w)
+{
+    int rc = uv_sem_init(&w->opened, 0);
+    if (rc < 0) return rc;
+    rc = uv_mutex_init(&w->lock);
+    if (rc == 0) {
+        rc = uv_cond_init(&w->changed);
+        if (rc == 0) return 0;
+        uv_mutex_destroy(&w->lock);
+    }
+    uv_sem_destroy(&w->opened);
+    return rc;
+}
+
+static void drop_locks(struct np_worker *w)
+{
+    uv_cond_destroy(&w->changed);
+    uv_mutex_destroy(&w->lock);
 }
 
 static enum neap_err start_thread(struct np_worker *w)
 {
-    int rc = uv_sem_init(&w->opened, 0);
+    int rc = make_locks(w);
     if (rc < 0) return np_err_from_uv(rc);
     rc = uv_thread_create(&w->thread, run_thread, w);
     if (rc < 0) {
         uv_sem_destroy(&w->opened);
+        drop_locks(w);
         return np_err_from_uv(rc);
     }
     w->has_thread = true;
@@ -78,6 +104,13 @@ static enum neap_err wait_open(struct np_worker *w)
     uv_sem_destroy(&w->opened);
     if (!w->open_err) return NEAP_OK;
     return np_host_fail(w->host, w->open_err, "worker %u: %s", w->id, w->open_info.message);
+}
+
+enum neap_err np_worker_start(struct np_worker *w)
+{
+    enum neap_err err = start_thread(w);
+    if (err) return np_host_fail(w->host, err, "cannot start the thread of worker %u", w->id);
+    return wait_open(w);
 }
 
 enum neap_err np_workers_start(neap_t *n)
@@ -103,30 +136,52 @@ static void quit(struct np_worker *w, void *arg)
     np_loop_stop(&w->loop);
 }
 
-static bool join(struct np_worker *w)
+static bool wait_for_end(struct np_worker *w)
 {
     int64_t until = np_loop_hrtime() + JOIN_TIMEOUT;
-    while (!atomic_load(&w->ended) && np_loop_hrtime() < until)
-        uv_sleep(1);
-    if (!atomic_load(&w->ended)) {
+    int64_t left = JOIN_TIMEOUT;
+    uv_mutex_lock(&w->lock);
+    while (!w->ended && left > 0) {
+        uv_cond_timedwait(&w->changed, &w->lock, (uint64_t)left);
+        left = until - np_loop_hrtime();
+    }
+    bool ended = w->ended;
+    uv_mutex_unlock(&w->lock);
+    return ended;
+}
+
+static bool join(struct np_worker *w)
+{
+    if (!wait_for_end(w)) {
         np_logf(w->host->log, NP_LOG_ERROR, "worker %u does not end: its script does not return",
                 w->id);
         return false;
     }
     uv_thread_join(&w->thread);
+    drop_locks(w);
     w->has_thread = false;
     return true;
+}
+
+static void ask_to_quit(struct np_worker *w)
+{
+    if (w->has_thread && !w->open_err) np_worker_call(w, quit, NULL);
 }
 
 bool np_workers_join(neap_t *n)
 {
     bool all = true;
-    for (unsigned i = 1; i < n->options.workers; i++) {
-        struct np_worker *w = n->workers[i];
-        if (w->has_thread && !w->open_err) np_worker_call(w, quit, NULL);
-    }
+    struct np_link *l;
+    for (unsigned i = 1; i < n->options.workers; i++)
+        ask_to_quit(n->workers[i]);
+    np_list_each (l, &n->deposed)
+        ask_to_quit(np_container_of(l, struct np_worker, link));
     for (unsigned i = 1; i < n->options.workers; i++) {
         if (n->workers[i]->has_thread && !join(n->workers[i])) all = false;
+    }
+    np_list_each (l, &n->deposed) {
+        struct np_worker *w = np_container_of(l, struct np_worker, link);
+        if (w->has_thread && !join(w)) all = false;
     }
     return all;
 }
@@ -148,14 +203,19 @@ static void load(struct np_worker *w, void *arg)
     np_source_unref(src);
 }
 
+enum neap_err np_worker_load(struct np_worker *w, struct np_source *src)
+{
+    if (np_worker_call(w, load, np_source_ref(src))) return NEAP_OK;
+    np_source_unref(src);
+    return NEAP_ENOMEM;
+}
+
 enum neap_err np_workers_load(neap_t *n, struct np_source *src)
 {
-    for (unsigned i = 1; i < n->options.workers; i++) {
-        if (np_worker_call(n->workers[i], load, np_source_ref(src))) continue;
-        np_source_unref(src);
-        return NEAP_ENOMEM;
-    }
-    return NEAP_OK;
+    enum neap_err err = NEAP_OK;
+    for (unsigned i = 1; i < n->options.workers && !err; i++)
+        err = np_worker_load(n->workers[i], src);
+    return err;
 }
 
 struct failure {

@@ -7,7 +7,8 @@
 #include "base/hash.h"
 
 struct name {
-    struct np_link line; /* of struct np_once_claim; the first holds it */
+    struct np_link line; /* of struct np_once_claim, the holder among them */
+    struct np_once_claim *holder;
     unsigned generation; /* … of the code that has done it */
     bool done;
     size_t len;
@@ -32,6 +33,7 @@ struct np_once_claim {
 struct np_onces {
     uv_mutex_t lock;
     struct np_map names;
+    bool stopped;
 };
 
 enum neap_err np_onces_new(struct np_onces **out)
@@ -109,21 +111,39 @@ static void grant(struct np_once_claim *c, bool done)
     np_loop_post(c->loop, &c->post);
 }
 
-/* Under the lock: whoever is first now holds it, or hears that all is done. */
-static void look_at_line(struct name *n)
+/* Under the lock: tells those that there is nothing left to do for. */
+static void tell_done(struct name *n)
 {
     struct np_link *l, *next;
     np_list_each_safe (l, next, &n->line) {
         struct np_once_claim *c = np_container_of(l, struct np_once_claim, link);
-        if (n->done && c->generation <= n->generation) {
-            np_list_remove(l);
-            grant(c, true);
-            continue;
-        }
-        n->done = false; /* newer code does it anew */
-        grant(c, false);
-        return;
+        if (c->generation > n->generation) continue;
+        np_list_remove(l);
+        grant(c, true);
     }
+}
+
+/* Under the lock: the first of the newest code, so that in a reload no old state gets what another
+ * has just given up. */
+static struct np_once_claim *next_holder(struct name *n)
+{
+    struct np_once_claim *best = NULL;
+    struct np_link *l;
+    np_list_each (l, &n->line) {
+        struct np_once_claim *c = np_container_of(l, struct np_once_claim, link);
+        if (!best || c->generation > best->generation) best = c;
+    }
+    return best;
+}
+
+static void look_at_line(struct np_onces *o, struct name *n)
+{
+    if (n->done) tell_done(n);
+    if (n->holder || o->stopped) return;
+    n->holder = next_holder(n);
+    if (!n->holder) return;
+    n->done = false; /* newer code does it anew */
+    grant(n->holder, false);
 }
 
 enum neap_err np_once_claim(struct np_onces *o, const char *name, unsigned generation,
@@ -144,7 +164,7 @@ enum neap_err np_once_claim(struct np_onces *o, const char *name, unsigned gener
     c->name = get_name(o, name);
     if (c->name) {
         np_list_push_back(&c->name->line, &c->link);
-        look_at_line(c->name);
+        look_at_line(o, c->name);
     }
     uv_mutex_unlock(&o->lock);
     if (!c->name) {
@@ -160,13 +180,14 @@ static void leave_line(struct np_once_claim *c, bool done)
 {
     struct name *n = c->name;
     if (!np_link_linked(&c->link)) return;
-    bool held = n->line.next == &c->link;
+    bool held = n->holder == c;
+    if (held) n->holder = NULL;
     np_list_remove(&c->link);
     if (held && done) {
         n->done = true;
         n->generation = c->generation;
     }
-    look_at_line(n);
+    look_at_line(c->onces, n);
     drop_name(c->onces, n);
 }
 
@@ -190,10 +211,19 @@ void np_onces_drop_worker(struct np_onces *o, unsigned worker)
         struct np_link *l, *next;
         np_list_each_safe (l, next, &n->line) {
             struct np_once_claim *c = np_container_of(l, struct np_once_claim, link);
-            if (c->worker == worker) np_list_remove(l);
+            if (c->worker != worker) continue;
+            if (n->holder == c) n->holder = NULL;
+            np_list_remove(l);
         }
-        look_at_line(n);
+        look_at_line(o, n);
         drop_name(o, n);
     }
+    uv_mutex_unlock(&o->lock);
+}
+
+void np_onces_stop(struct np_onces *o)
+{
+    uv_mutex_lock(&o->lock);
+    o->stopped = true;
     uv_mutex_unlock(&o->lock);
 }

@@ -1,9 +1,9 @@
 /* Claims to what only one worker of a host should do ("neap.worker".once).
  *
  * A name is held by one claim at a time; the others wait in line. When its holder releases it, or
- * its worker is gone, the next in line gets it; when it is done, none of this generation of the
- * code does. A claim is counted: its owner's reference, and one for each grant on its way. Any
- * thread; a claim belongs to its loop's thread.
+ * its worker is gone, the first in line of the newest code gets it; when it is done, none of this
+ * generation of the code does. A claim is counted: its owner's reference, and one for each grant on
+ * its way. Any thread; a claim belongs to its loop's thread.
  */
 #ifndef NP_SCRIPT_ONCES_H
 #define NP_SCRIPT_ONCES_H
@@ -29,5 +29,7 @@ void np_once_end(struct np_once_claim *c, bool done);
 /* Takes the claims of a worker that is gone or stuck out of the line; they still are to be ended.
  */
 void np_onces_drop_worker(struct np_onces *o, unsigned worker);
+/* The host stops: what is released from now on goes to nobody. */
+void np_onces_stop(struct np_onces *o);
 
 #endif

@@ -45,6 +45,8 @@ struct np_script {
     struct np_rng rng;
     size_t memory;           /* bytes the Lua state holds */
     size_t memory_limit;     /* bytes, 0 none */
+    /* Nothing helps any more: the limit is met by what the script holds on to. NULL: nobody minds. */
+    void (*on_exhausted)(struct np_script *s);
     bool starved;            /* the limit refused something; see np_script_relieve */
     size_t refs;             /* live np_ref's: a test wants 0 at the end */
     struct np_link at_close; /* np_at_close's */
