@@ -1,7 +1,7 @@
--- Workers: the threads that run a host's scripts, each with Lua states of its own.
---
--- What they share lives in the host: the registry, the bus, listening ports, `neap.shared`. Values go from
--- one to another as copies.
+--- Workers: the threads that run a host's scripts (`neap run --workers N`), each with a Lua state of its own.
+---
+--- Every worker runs the same script. What they share lives in the host: listening ports, the registry, the
+--- bus, `neap.shared`. Everything else is a worker's own; values go from one to another as copies.
 
 local core = require "neap.core.worker"
 local task = require "neap.task"
@@ -9,6 +9,10 @@ local log = require "neap.log"
 
 local BACK_OFF_MIN, BACK_OFF_MAX = 1, 30 -- seconds before a job that failed is tried again
 
+---@class neap.worker
+---@field id integer the worker that this script runs in: 0 … count - 1
+---@field count integer how many workers the host has
+---@field generation integer how often the host had been reloaded when this script was loaded
 local M = { id = core.id, count = core.count, generation = core.generation }
 
 local handlers = {} -- in the order of their coming
@@ -24,6 +28,9 @@ local function check_function(fn, name, position)
   error(("bad argument #%d to '%s' (function expected, got %s)"):format(position, name, type(fn)), 3)
 end
 
+---Calls `fn(value, from)` with each value that another worker sends here, in a task of its own.
+---@param fn fun(value: any, from: integer)
+---@return fun() stop ends it
 function M.on_message(fn)
   check_function(fn, "on_message", 1)
   if #handlers == 0 then core.listen(dispatch) end
@@ -36,8 +43,19 @@ function M.on_message(fn)
   end
 end
 
+---Sends a copy of a plain value (nil, boolean, number, string, or a table of such, nested at most 32 deep) to
+---every other worker. In each, values of one sender come in their order; a worker that listens to nothing
+---drops them. Anything else in it, a function say, raises.
+---@param value any
+---@return true? ok
+---@return neap.Error? err ENOMEM
 function M.broadcast(value) return core.send(nil, value) end
 
+---The same, to one worker; to itself as well.
+---@param id integer
+---@param value any
+---@return true? ok
+---@return neap.Error? err ENOTFOUND: no such worker
 function M.send(id, value)
   if math.type(id) ~= "integer" or id < 0 then error("bad argument #1 to 'send' (worker expected)", 2) end
   return core.send(id, value)
@@ -67,6 +85,13 @@ local function work(name, fn)
   end
 end
 
+---Runs `fn` in one worker of the host: for a heartbeat, a scheduled job, whatever only one should do. Each
+---worker's script calls this with the same name; one gets it, and when that one is gone or its state is
+---closed, another does. When `fn` returns, the job is done, until the code is reloaded. When it raises, that
+---is logged, and it is tried again after 1 s, then 2, 4 … 30 s. At a reload or a stop its task is cancelled, so
+---that newer code can take over. Returns at once.
+---@param name string
+---@param fn fun()
 function M.once(name, fn)
   if type(name) ~= "string" or name == "" then
     error("bad argument #1 to 'once' (a name expected)", 2)
@@ -75,7 +100,9 @@ function M.once(name, fn)
   task.spawn(work, name, fn)
 end
 
+---As `neap.reload`.
 M.reload = core.reload
+---As `neap.ready`.
 M.ready = core.ready
 
 return M

@@ -24,6 +24,7 @@
 #include "base/log.h"
 
 struct np_watchdog;
+struct np_watch_slot;
 
 struct np_watchdog_options {
     int64_t timeout;      /* ns of one turn of a task, default 1 s; 0: none is stopped */
