@@ -70,6 +70,21 @@ static void log_end(struct np_reload *r)
 
 static void start_round(struct np_reload *r);
 
+/* What was asked for meanwhile. */
+static void start_again(struct np_reload *r)
+{
+    neap_t *n = r->host;
+    if (n->closing || n->stopping) {
+        tell_waits(&r->later, NEAP_ECANCELED, "the host stops");
+        return;
+    }
+    if (!r->again) return;
+    r->again = false;
+    r->only = -1;
+    np_list_splice(&r->waits, &r->later);
+    start_round(r);
+}
+
 static void end_round(struct np_reload *r)
 {
     neap_t *n = r->host;
@@ -83,11 +98,7 @@ static void end_round(struct np_reload *r)
     if (n->options.on_reloaded) n->options.on_reloaded(n, err, error, n->options.user);
     tell_waits(&r->waits, err, error ? error : neap_err_text(err));
     np_free(error);
-    if (!r->again || n->closing || n->stopping) return;
-    r->again = false;
-    r->only = -1;
-    np_list_splice(&r->waits, &r->later);
-    start_round(r);
+    start_again(r);
 }
 
 /* --- switching */
@@ -95,7 +106,8 @@ static void end_round(struct np_reload *r)
 static void answer_switched(struct np_worker *w0, void *arg)
 {
     struct np_reload *r = &w0->host->reload;
-    if (r->serial != (unsigned)(uintptr_t)arg || r->phase != NP_RELOAD_SWITCHING) return;
+    if (w0->host->closing || r->phase != NP_RELOAD_SWITCHING) return;
+    if (r->serial != (unsigned)(uintptr_t)arg) return;
     if (--r->left == 0) end_round(r);
 }
 
@@ -161,6 +173,7 @@ static void settle_first(struct np_reload *r)
     }
     n->ready = true;
     if (n->options.on_ready) n->options.on_ready(n, n->options.user);
+    start_again(r);
 }
 
 static void answer_loaded(struct np_worker *w0, void *arg)
@@ -168,7 +181,8 @@ static void answer_loaded(struct np_worker *w0, void *arg)
     struct np_reload *r = &w0->host->reload;
     struct order *o = arg;
     bool first = r->phase == NP_RELOAD_STARTING;
-    if (o->serial == r->serial && (first || r->phase == NP_RELOAD_LOADING)) {
+    bool wanted = o->serial == r->serial && !w0->host->closing;
+    if (wanted && (first || r->phase == NP_RELOAD_LOADING)) {
         unsigned worker = (unsigned)o->sources.len; /* see tell_loaded */
         o->sources.len = 0;
         if (o->err) fail_round(r, o->err, worker, o->error ? o->error : neap_err_text(o->err));

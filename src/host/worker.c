@@ -31,9 +31,10 @@ enum neap_err np_worker_open(struct np_worker *w, uv_loop_t *uv, struct neap_err
     return np_instance_new(w, false, &w->current, info);
 }
 
-static void drop_instances(struct np_worker *w)
+void np_worker_drop_scripts(struct np_worker *w)
 {
     struct np_link *l;
+    w->stopping = true;
     while ((l = w->retiring.next) != &w->retiring)
         np_instance_free(np_container_of(l, struct np_instance, link));
     np_worker_discard(w);
@@ -47,7 +48,7 @@ void np_worker_close(struct np_worker *w, void (*closed)(void *arg), void *arg)
         if (closed) closed(arg);
         return;
     }
-    drop_instances(w);
+    np_worker_drop_scripts(w);
     if (w->watchdog) np_watchdog_remove(w->watchdog);
     if (!w->deposed) np_bus_hub_leave(w->host->hub, w->id);
     np_bus_free(w->bus);

@@ -38,7 +38,9 @@ struct np_worker {
     struct neap_errinfo open_info;
     uv_mutex_t lock; /* of what follows */
     uv_cond_t changed;
-    bool ended; /* the thread is through; any thread */
+    bool dropped;   /* its script states are gone … */
+    bool may_close; /* … and so are everybody else's, who might have called it */
+    bool ended;     /* the thread is through; any thread */
 };
 
 /* Not open yet; freed by np_free when it is closed. NULL: out of memory. */
@@ -46,6 +48,8 @@ struct np_worker *np_worker_new(neap_t *n, unsigned id);
 /* Makes loop, bus, view and the first instance; whatever fails, np_worker_close takes it down. */
 NEAP_MUST_CHECK enum neap_err np_worker_open(struct np_worker *w, uv_loop_t *uv,
                                              struct neap_errinfo *info);
+/* Ends its script states at once. */
+void np_worker_drop_scripts(struct np_worker *w);
 /* Closes what stands on the loop; `closed` is called when all handles are gone (inside this, on a
  * loop of its own). */
 void np_worker_close(struct np_worker *w, void (*closed)(void *arg), void *arg);
@@ -54,7 +58,8 @@ void np_worker_close(struct np_worker *w, void (*closed)(void *arg), void *arg);
 NEAP_MUST_CHECK enum neap_err np_workers_start(neap_t *n);
 /* The same for one. */
 NEAP_MUST_CHECK enum neap_err np_worker_start(struct np_worker *w);
-/* Ends the other workers' threads. False: one does not end, and the host must not be freed. */
+/* Ends all workers' script states, and the other workers' threads. False: one does not end, and the
+ * host must not be freed. */
 bool np_workers_join(neap_t *n);
 /* Calls `fn` on the worker's thread, soon. Out of memory: false. */
 bool np_worker_call(struct np_worker *w, void (*fn)(struct np_worker *w, void *arg), void *arg);

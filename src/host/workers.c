@@ -47,6 +47,25 @@ static void on_worker_closed(void *arg)
     (void)arg;
 }
 
+static void say(struct np_worker *w, bool *what)
+{
+    uv_mutex_lock(&w->lock);
+    *what = true;
+    uv_cond_broadcast(&w->changed);
+    uv_mutex_unlock(&w->lock);
+}
+
+/* Scripts that unwind may still call any worker: no loop goes before all scripts have. */
+static void wait_for_others(struct np_worker *w)
+{
+    np_worker_drop_scripts(w);
+    say(w, &w->dropped);
+    uv_mutex_lock(&w->lock);
+    while (!w->may_close)
+        uv_cond_wait(&w->changed, &w->lock);
+    uv_mutex_unlock(&w->lock);
+}
+
 static void run_thread(void *arg)
 {
     struct np_worker *w = arg;
@@ -57,11 +76,9 @@ static void run_thread(void *arg)
     while (ok && !w->quit)
         np_loop_run(&w->loop);
     if (ok) np_loop_await_posts(&w->loop, false);
+    if (ok) wait_for_others(w);
     np_worker_close(w, on_worker_closed, w);
-    uv_mutex_lock(&w->lock);
-    w->ended = true;
-    uv_cond_signal(&w->changed);
-    uv_mutex_unlock(&w->lock);
+    say(w, &w->ended);
 }
 
 static int make_locks(struct np_worker *w)
@@ -136,54 +153,62 @@ static void quit(struct np_worker *w, void *arg)
     np_loop_stop(&w->loop);
 }
 
-static bool wait_for_end(struct np_worker *w)
+static bool wait_for(struct np_worker *w, const bool *what, int64_t until)
 {
-    int64_t until = np_loop_hrtime() + JOIN_TIMEOUT;
-    int64_t left = JOIN_TIMEOUT;
+    int64_t left;
     uv_mutex_lock(&w->lock);
-    while (!w->ended && left > 0) {
+    while (!*what && (left = until - np_loop_hrtime()) > 0)
         uv_cond_timedwait(&w->changed, &w->lock, (uint64_t)left);
-        left = until - np_loop_hrtime();
-    }
-    bool ended = w->ended;
+    bool ok = *what;
     uv_mutex_unlock(&w->lock);
-    return ended;
+    return ok;
 }
 
-static bool join(struct np_worker *w)
+static bool join(struct np_worker *w, int64_t until)
 {
-    if (!wait_for_end(w)) {
+    if (!w->has_thread) return true;
+    if (!w->open_err && !wait_for(w, &w->dropped, until)) {
         np_logf(w->host->log, NP_LOG_ERROR, "worker %u does not end: its script does not return",
                 w->id);
         return false;
     }
+    say(w, &w->may_close);
     uv_thread_join(&w->thread);
     drop_locks(w);
     w->has_thread = false;
     return true;
 }
 
-static void ask_to_quit(struct np_worker *w)
-{
-    if (w->has_thread && !w->open_err) np_worker_call(w, quit, NULL);
-}
-
-bool np_workers_join(neap_t *n)
+/* Calls `fn` for every worker with a thread; whether all gave true. */
+static bool each_thread(neap_t *n, bool (*fn)(struct np_worker *w, int64_t until), int64_t until)
 {
     bool all = true;
     struct np_link *l;
     for (unsigned i = 1; i < n->options.workers; i++)
-        ask_to_quit(n->workers[i]);
+        all = fn(n->workers[i], until) && all;
     np_list_each (l, &n->deposed)
-        ask_to_quit(np_container_of(l, struct np_worker, link));
-    for (unsigned i = 1; i < n->options.workers; i++) {
-        if (n->workers[i]->has_thread && !join(n->workers[i])) all = false;
-    }
-    np_list_each (l, &n->deposed) {
-        struct np_worker *w = np_container_of(l, struct np_worker, link);
-        if (w->has_thread && !join(w)) all = false;
-    }
+        all = fn(np_container_of(l, struct np_worker, link), until) && all;
     return all;
+}
+
+static bool ask_to_quit(struct np_worker *w, int64_t until)
+{
+    (void)until;
+    return !w->has_thread || w->open_err || np_worker_call(w, quit, NULL);
+}
+
+static bool wait_dropped(struct np_worker *w, int64_t until)
+{
+    return !w->has_thread || w->open_err || wait_for(w, &w->dropped, until);
+}
+
+bool np_workers_join(neap_t *n)
+{
+    int64_t until = np_loop_hrtime() + JOIN_TIMEOUT;
+    each_thread(n, ask_to_quit, until);
+    np_worker_drop_scripts(n->workers[0]);
+    each_thread(n, wait_dropped, until);
+    return each_thread(n, join, until);
 }
 
 /* --- loading */
