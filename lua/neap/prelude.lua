@@ -8,8 +8,8 @@
 
 local core = require "neap.core.task"
 local mark = core.wait_mark
-local raw_resume, raw_yield = coroutine.resume, coroutine.yield
-local raw_create, raw_close = coroutine.create, coroutine.close
+local raw_resume, raw_yield = core.resume, coroutine.yield
+local raw_create, raw_close = coroutine.create, core.close
 local raw_status, isyieldable = coroutine.status, coroutine.isyieldable
 
 local held = core.held -- coroutine → true: a task's own; or a wait in it is being passed up
@@ -54,6 +54,9 @@ local function unwrap(co, ok, ...)
   end
   error(err, err == "not enough memory" and 0 or 2)
 end
+
+-- As Lua's own, too; but they, like core.resume and core.close, know the error of a stopped script.
+pcall, xpcall = core.pcall, core.xpcall -- luacheck: ignore 121 (the globals are meant)
 
 function coroutine.resume(co, ...)
   check(co, "resume", "thread")

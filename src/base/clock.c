@@ -23,6 +23,11 @@ int64_t np_clock_wall(void)
     return read_clock(CLOCK_REALTIME);
 }
 
+int64_t np_clock_thread_cpu(void)
+{
+    return read_clock(CLOCK_THREAD_CPUTIME_ID);
+}
+
 int64_t np_seconds(double s)
 {
     if (isnan(s) || s <= 0) return 0;

@@ -25,6 +25,8 @@ static inline int64_t np_clock_now(const struct np_clock *c)
 extern const struct np_clock np_clock_system;
 /* Wall time: nanoseconds since 1970, for log lines and dates only. */
 int64_t np_clock_wall(void);
+/* What this thread has computed so far, ns. */
+int64_t np_clock_thread_cpu(void);
 
 /* Seconds to nanoseconds, clamped: negative and NaN give 0, too large gives NP_TIME_NEVER. */
 int64_t np_seconds(double s);

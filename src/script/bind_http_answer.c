@@ -8,6 +8,7 @@
 #include "script/bind_http_reqbody.h"
 #include "script/json.h"
 #include "script/luax.h"
+#include "script/watch.h"
 
 #define TEXT "text/plain; charset=utf-8"
 #define JSON "application/json"
@@ -56,7 +57,7 @@ void np_http_answer_failure(struct np_task *t, struct np_http_exchange *x,
         return;
     }
     np_task_error(t);
-    int status = status_of(r, np_error_code(t->co, -2));
+    int status = np_stop_is(t->co, -2) ? 500 : status_of(r, np_error_code(t->co, -2));
     lua_pop(t->co, 2);
     np_http_answer_plain(x, status);
 }

@@ -6,9 +6,11 @@
  */
 #include <string.h>
 
+#include "script/bind_task_current.h"
 #include "script/luax.h"
 #include "script/modules.h"
 #include "script/state.h"
+#include "script/watch.h"
 
 #define FUTURE "neap.future"
 
@@ -385,14 +387,26 @@ int np_open_task(lua_State *L)
                                        {"resolve", future_resolve}, {"fail", future_fail},
                                        {"cancel", future_cancel},   {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__tostring", future_tostring}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {
-        {"spawn", task_spawn},           {"spawn_within", task_spawn_within},
-        {"sleep", task_sleep},           {"yield", task_yield},
-        {"deadline", task_deadline},     {"cancelled", task_cancelled},
-        {"current_id", task_current_id}, {"refuse_wait", task_refuse_wait},
-        {"future", task_future},         {"shield", task_shield},
-        {"error", task_error},           {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"spawn", task_spawn},
+                                         {"spawn_within", task_spawn_within},
+                                         {"sleep", task_sleep},
+                                         {"yield", task_yield},
+                                         {"deadline", task_deadline},
+                                         {"cancelled", task_cancelled},
+                                         {"current_id", task_current_id},
+                                         {"refuse_wait", task_refuse_wait},
+                                         {"future", task_future},
+                                         {"shield", task_shield},
+                                         {"error", task_error},
+                                         {"current", np_task_push_current},
+                                         {"account_cpu", np_task_account_cpu},
+                                         {"resume", np_task_resume_coroutine},
+                                         {"close", np_task_close_coroutine},
+                                         {"pcall", np_protected_call},
+                                         {"xpcall", np_protected_call_with},
+                                         {NULL, NULL}};
     np_type_new(L, FUTURE, methods, meta);
+    np_task_current_open(L);
     luaL_newlib(L, functions);
     lua_pushlightuserdata(L, np_task_wait_mark());
     lua_setfield(L, -2, "wait_mark");

@@ -217,6 +217,7 @@ enum neap_err np_run_start(struct np_run *r, struct np_link *runs, bool later)
     }
     t->done = on_done;
     t->arg = r;
+    t->loading = r->kind != NP_RUN_FUNCTION;
     r->task = t;
     np_list_push_back(runs, &r->link);
     np_task_start(t, later);

@@ -6,14 +6,19 @@
 
 #include "base/alloc.h"
 #include "script/luax.h"
+#include "script/watch.h"
 
 #define DEFAULT_MEMORY_LIMIT ((size_t)512 * 1024 * 1024)
+#define EXHAUSTED_PERCENT 95
+#define EXHAUSTED_SHORTAGES 3
 #define CLOSING_TURNS 64 /* of the scheduler, for tasks to unwind when their state closes */
 
 static void *allocate(void *ud, void *p, size_t old, size_t size)
 {
     struct np_script *s = ud;
     if (!p) old = 0;
+    s->moved = p != NULL && size != 0;
+    s->moves += s->moved;
     if (size == 0) {
         s->memory -= old;
         np_free(p);
@@ -133,6 +138,17 @@ static void close_handles(struct np_script *s)
     uv_close((uv_handle_t *)&sched->idle, on_handle_closed);
 }
 
+/* Finalisers are the script's: one that never ends is seen by the watchdog, as a turn is. */
+static void close_state(struct np_script *s)
+{
+    struct np_frame frame;
+    if (!s->L) return;
+    if (s->watchdog) np_watch_begin(s->watchdog, &frame, NULL, NULL, false);
+    lua_close(s->L);
+    if (s->watchdog) np_watch_end(s->watchdog, &frame);
+    s->L = NULL;
+}
+
 void np_script_free(struct np_script *s)
 {
     if (!s) return;
@@ -151,8 +167,7 @@ void np_script_free(struct np_script *s)
     while (np_list_pop_front(&s->activations))
         ;
     np_sched_abandon(&s->sched);
-    if (s->L) lua_close(s->L);
-    s->L = NULL;
+    close_state(s);
     np_shutdown_fini(&s->shutdown);
     np_sched_fini(&s->sched);
     close_handles(s);
@@ -162,6 +177,14 @@ void np_script_relieve(struct np_script *s)
 {
     s->starved = false;
     if (s->memory > s->memory_limit / 2) lua_gc(s->L, LUA_GCCOLLECT);
+    bool short_still = s->memory > s->memory_limit / 100 * EXHAUSTED_PERCENT;
+    s->shortages = short_still ? s->shortages + 1 : 0;
+    if (s->shortages < EXHAUSTED_SHORTAGES || s->exhausted || s->closing) return;
+    s->exhausted = true;
+    np_logf(s->log, NP_LOG_ERROR,
+            "the scripts of worker %u use %zu of the %zu MiB of memory they may have", s->worker,
+            s->memory >> 20, s->memory_limit >> 20);
+    if (s->on_exhausted) s->on_exhausted(s);
 }
 
 int np_ref(lua_State *L)

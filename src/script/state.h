@@ -45,9 +45,14 @@ struct np_script {
     struct np_rng rng;
     size_t memory;           /* bytes the Lua state holds */
     size_t memory_limit;     /* bytes, 0 none */
-    /* Nothing helps any more: the limit is met by what the script holds on to. NULL: nobody minds. */
-    void (*on_exhausted)(struct np_script *s);
     bool starved;            /* the limit refused something; see np_script_relieve */
+    bool moved;              /* the allocator's last call may have moved memory; see stop.c */
+    size_t moves;            /* how often it may have */
+    unsigned shortages;      /* in a row, in which a full collection gave too little back */
+    bool exhausted;          /* it is past helping: nearly all the memory it may have is in use */
+    /* Called once, when it is `exhausted`, from between two of its turns: the state must live on
+     * until that returns. NULL: nobody minds. */
+    void (*on_exhausted)(struct np_script *s);
     size_t refs;             /* live np_ref's: a test wants 0 at the end */
     struct np_link at_close; /* np_at_close's */
     bool closing;

@@ -1,17 +1,15 @@
-/* The task scheduler; see task.h. The one place where lua_resume stands. */
+/* Tasks wait, are cancelled, and fail; see task.h. How they run is in task_run.c. */
 #include "script/task.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "script/luax.h"
 #include "script/state.h"
+#include "script/task_impl.h"
+#include "script/watch.h"
 
-#define MAX_FREE_TASKS 1024 /* kept with their coroutines */
-#define MAX_TURNS 4096      /* resumes in one drain before I/O gets its share */
-#define SPARE_TURNS 16      /* … and beside one for each task, when the state closes */
-#define MAX_REFUSALS 16     /* waits that a cancelled task is refused at once */
+#define MAX_REFUSALS 16 /* waits that a cancelled task is refused at once */
 
 /* What a wait yields, so that a coroutine of the script's own can tell it from its own yields. */
 static char wait_mark;
@@ -19,334 +17,6 @@ static char wait_mark;
 void *np_task_wait_mark(void)
 {
     return &wait_mark;
-}
-
-/* --- the ready queue */
-
-static void on_idle(uv_idle_t *h)
-{
-    (void)h; /* only keeps the poll from blocking; prepare and check do the work */
-}
-
-static void queue(struct np_task *t, struct np_link *list)
-{
-    struct np_sched *s = &t->script->sched;
-    t->state = NP_TASK_READY;
-    np_list_push_back(list, &t->ready);
-    if (!s->idle_active) { /* the loop must not sleep before it is drained */
-        uv_idle_start(&s->idle, on_idle);
-        s->idle_active = true;
-    }
-}
-
-static void push_ready(struct np_task *t)
-{
-    queue(t, &t->script->sched.ready);
-}
-
-static void on_prepare(uv_prepare_t *h)
-{
-    np_sched_run(h->data);
-}
-
-static void on_check(uv_check_t *h)
-{
-    np_sched_run(h->data);
-}
-
-static struct np_task *end_wait(struct np_wait *w)
-{
-    struct np_task *t = w->task;
-    w->task = NULL;
-    t->wait = NULL;
-    if (np_timer_armed(&t->timer)) np_timer_stop(&t->timer);
-    return t;
-}
-
-/* --- running */
-
-/* The message handler of every task: notes where the error was raised, in the Lua registry by the
- * task. The error stays what it is, for the variables that are closed on its way (__close gets it).
- */
-static int note_traceback(lua_State *L)
-{
-    luaL_traceback(L, L, NULL, 1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, np_script_of(L)->sched.current);
-    lua_settop(L, 1);
-    return 1;
-}
-
-/* Makes the failure box of the error on top: the error and its traceback. */
-static void box_failure(lua_State *L, struct np_task *t)
-{
-    lua_createtable(L, 2, 0);
-    lua_insert(L, -2);
-    lua_rawseti(L, -2, 1);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, t);
-    lua_rawseti(L, -2, 2);
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, t);
-}
-
-static int task_main_k(lua_State *L, int status, lua_KContext ctx)
-{
-    struct np_task *t = (struct np_task *)ctx;
-    if (status != LUA_OK && status != LUA_YIELD) {
-        t->failed = true;
-        if (status != LUA_ERRMEM) box_failure(L, t);
-    }
-    return lua_gettop(L);
-}
-
-/* Stack: the function, the message handler, the function again, its arguments. Returns the
- * function, for `done`, the message handler, and then the results or the failure box. */
-static int task_main(lua_State *L)
-{
-    struct np_task *t = np_script_of(L)->sched.current;
-    int nargs = lua_gettop(L) - 3;
-    int status = lua_pcallk(L, nargs, LUA_MULTRET, 2, (lua_KContext)t, task_main_k);
-    return task_main_k(L, status, (lua_KContext)t);
-}
-
-/* Only a script that meddles with coroutines behind the prelude's back leaves something here. */
-static void leave_nothing_behind(struct np_task *t)
-{
-    struct np_wait *w = t->wait;
-    if (w && w->task == t) {
-        w->cancel(w);
-        end_wait(w);
-    }
-    np_list_remove(&t->ready);
-}
-
-static void adopt_children(struct np_task *t)
-{
-    struct np_link *l;
-    np_list_each (l, &t->children) {
-        np_container_of(l, struct np_task, sibling)->parent = t->parent;
-    }
-    np_list_splice(&t->parent->children, &t->children);
-}
-
-static void free_task(struct np_task *t)
-{
-    if (t->co_ref != LUA_NOREF) luaL_unref(t->script->L, LUA_REGISTRYINDEX, t->co_ref);
-    np_free(t);
-}
-
-static void recycle(struct np_task *t, bool clean)
-{
-    struct np_sched *s = &t->script->sched;
-    if (clean) {
-        lua_settop(t->co, 0);
-    } else if (lua_resetthread(t->co) != LUA_OK) {
-        lua_settop(t->co, 0);
-    }
-    if (s->free_count >= MAX_FREE_TASKS || t->script->closing) {
-        free_task(t);
-        return;
-    }
-    s->free_count++;
-    np_list_push_front(&s->free_tasks, &t->ready);
-}
-
-static void end_task(struct np_task *t, int status, int nresults)
-{
-    struct np_sched *s = &t->script->sched;
-    if (status != LUA_OK) t->failed = true; /* an error outside task_main's pcall: out of memory */
-    t->state = NP_TASK_DONE;
-    leave_nothing_behind(t);
-    adopt_children(t);
-    if (t->done) {
-        t->done(t, !t->failed, t->failed ? 1 : nresults - 2);
-    } else if (t->failed) {
-        np_task_log_error(t);
-    }
-    np_list_remove(&t->sibling);
-    s->live--;
-    recycle(t, status == LUA_OK);
-}
-
-static void resume(struct np_task *t, int nargs)
-{
-    struct np_sched *s = &t->script->sched;
-    assert(!s->current);
-    s->current = t;
-    t->state = NP_TASK_RUNNING;
-    int nresults = 0;
-    int status = lua_resume(t->co, NULL, nargs, &nresults);
-    s->current = NULL;
-    if (status == LUA_YIELD) {
-        lua_pop(t->co, nresults);
-        if (t->state == NP_TASK_RUNNING)
-            queue(t, &s->yielded); /* a bare coroutine.yield: another turn */
-    } else {
-        end_task(t, status, nresults);
-    }
-    struct np_script *script = s->root->script;
-    if (script->starved) np_script_relieve(script);
-}
-
-void np_sched_run(struct np_sched *s)
-{
-    if (s->current) return; /* an embedder runs the loop from inside a script: not our turn */
-    bool closing = s->root->script->closing;
-    size_t max = closing ? s->live + SPARE_TURNS : MAX_TURNS;
-    np_list_splice(&s->ready, &s->yielded);
-    for (size_t turns = 0; turns < max; turns++) {
-        struct np_link *l = np_list_pop_front(&s->ready);
-        if (!l) break;
-        struct np_task *t = np_container_of(l, struct np_task, ready);
-        int nargs = t->nargs;
-        t->nargs = 0;
-        resume(t, nargs);
-    }
-    if (s->idle_active && !np_sched_busy(s)) {
-        uv_idle_stop(&s->idle);
-        s->idle_active = false;
-    }
-}
-
-/* --- making and starting */
-
-static void on_timer(struct np_timer *timer);
-
-void np_task_push_held(lua_State *L)
-{
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &wait_mark) == LUA_TTABLE) return;
-    lua_pop(L, 1);
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &wait_mark);
-}
-
-/* Returns the new coroutine's state and the reference that anchors it. */
-static int make_thread(lua_State *L)
-{
-    np_task_push_held(L);
-    lua_State *co = lua_newthread(L);
-    lua_pushvalue(L, -1);
-    lua_pushboolean(L, 1);
-    lua_rawset(L, -4);
-    int ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_pushlightuserdata(L, co);
-    lua_pushinteger(L, ref);
-    return 2;
-}
-
-/* A coroutine of its own for the task; nothing is raised. */
-static bool attach_thread(struct np_task *t)
-{
-    lua_State *L = t->script->L;
-    if (!lua_checkstack(L, 2)) return false;
-    lua_pushcfunction(L, make_thread);
-    if (lua_pcall(L, 0, 2, 0) != LUA_OK) {
-        lua_pop(L, 1);
-        return false;
-    }
-    t->co = lua_touserdata(L, -2);
-    t->co_ref = (int)lua_tointeger(L, -1);
-    lua_pop(L, 2);
-    return true;
-}
-
-static struct np_task *take_task(struct np_script *s)
-{
-    struct np_link *l = np_list_pop_front(&s->sched.free_tasks);
-    if (l) {
-        s->sched.free_count--;
-        return np_container_of(l, struct np_task, ready);
-    }
-    struct np_task *t = np_calloc(1, sizeof *t);
-    if (!t) return NULL;
-    t->script = s;
-    t->co_ref = LUA_NOREF;
-    np_link_init(&t->children);
-    np_link_init(&t->sibling);
-    np_link_init(&t->ready);
-    np_link_init(&t->sleep.link);
-    np_timer_init(&t->timer, s->loop, on_timer);
-    if (attach_thread(t)) return t;
-    free_task(t);
-    return NULL;
-}
-
-static struct np_task *begin_task(struct np_script *s, struct np_task *parent, const char *label)
-{
-    struct np_task *t = take_task(s);
-    if (!t) return NULL;
-    t->state = NP_TASK_NEW;
-    t->parent = parent ? parent : s->sched.root;
-    np_list_push_back(&t->parent->children, &t->sibling);
-    t->wait = NULL;
-    t->sheltered = t->parent->shield > 0;
-    t->deadline = t->sheltered ? NP_TIME_NEVER : t->parent->deadline;
-    t->cancel_code = t->sheltered ? NEAP_OK : t->parent->cancel_code;
-    t->raise = t->refused = t->failed = false;
-    t->shield = t->refusals = 0;
-    t->label = label;
-    t->done = NULL;
-    t->arg = NULL;
-    s->sched.live++;
-    lua_pushcfunction(t->co, task_main);
-    return t;
-}
-
-struct np_task *np_task_new(struct np_script *s, lua_State *from, int nargs, struct np_task *parent,
-                            const char *label)
-{
-    struct np_task *t = begin_task(s, parent, label);
-    if (t && lua_checkstack(t->co, nargs + 5) && lua_checkstack(from, 1)) {
-        lua_pushvalue(from, -(nargs + 1));
-        lua_xmove(from, t->co, 1);
-        lua_pushcfunction(t->co, note_traceback);
-        lua_xmove(from, t->co, nargs + 1);
-        t->nargs = nargs + 3;
-        return t;
-    }
-    lua_pop(from, nargs + 1);
-    if (t) {
-        np_list_remove(&t->sibling);
-        s->sched.live--;
-        recycle(t, true);
-    }
-    return NULL;
-}
-
-struct np_task *np_task_new_c(struct np_script *s, lua_CFunction fn, void *arg,
-                              struct np_task *parent, const char *label)
-{
-    struct np_task *t = begin_task(s, parent, label);
-    if (!t) return NULL;
-    lua_pushcfunction(t->co, fn);
-    lua_pushcfunction(t->co, note_traceback);
-    lua_pushcfunction(t->co, fn);
-    lua_pushlightuserdata(t->co, arg);
-    t->nargs = 4;
-    return t;
-}
-
-void np_task_start(struct np_task *t, bool later)
-{
-    assert(t->state == NP_TASK_NEW);
-    if (later || t->script->sched.current) {
-        push_ready(t);
-        return;
-    }
-    int nargs = t->nargs;
-    t->nargs = 0;
-    resume(t, nargs);
-}
-
-struct np_task *np_task_current(lua_State *L)
-{
-    struct np_task *t = np_script_of(L)->sched.current;
-    if (!t) luaL_error(L, "this can only be done inside a task");
-    return t;
 }
 
 /* --- waiting */
@@ -383,7 +53,7 @@ static int wait_k(lua_State *L, int status, lua_KContext ctx)
 static int refuse_later(lua_State *L, struct np_task *t)
 {
     t->raise = true;
-    queue(t, &t->script->sched.yielded);
+    np_task_queue(t, &t->script->sched.yielded);
     lua_pushlightuserdata(L, &wait_mark);
     return lua_yieldk(L, 1, (lua_KContext)t, wait_k);
 }
@@ -446,7 +116,7 @@ int np_task_yield(lua_State *L, np_wait_fn k, void *ctx)
     t->wait_fn = k;
     t->wait_ctx = ctx;
     t->wait_err = NEAP_OK;
-    queue(t, &t->script->sched.yielded);
+    np_task_queue(t, &t->script->sched.yielded);
     lua_pushlightuserdata(L, &wait_mark);
     return lua_yieldk(L, 1, (lua_KContext)t, wait_k);
 }
@@ -454,12 +124,12 @@ int np_task_yield(lua_State *L, np_wait_fn k, void *ctx)
 void np_wake(struct np_wait *w, enum neap_err err)
 {
     if (!w->task) return;
-    struct np_task *t = end_wait(w);
+    struct np_task *t = np_task_end_wait(w);
     t->wait_err = err;
-    push_ready(t);
+    np_task_queue(t, &t->script->sched.ready);
 }
 
-static void on_timer(struct np_timer *timer)
+void np_task_on_timer(struct np_timer *timer)
 {
     struct np_task *t = np_container_of(timer, struct np_task, timer);
     if (!t->wait) return;
@@ -475,7 +145,7 @@ static void on_timer(struct np_timer *timer)
 void np_task_refuse_wait(struct np_task *t)
 {
     if (t->state == NP_TASK_RUNNING) return; /* no wait of ours */
-    leave_nothing_behind(t);
+    np_task_leave_nothing(t);
     t->state = NP_TASK_RUNNING;
     t->refused = !t->raise;
 }
@@ -506,9 +176,9 @@ static void break_wait(struct np_task *t)
     if (t->shield || !t->wait) return;
     struct np_wait *w = t->wait;
     w->cancel(w);
-    end_wait(w);
+    np_task_end_wait(w);
     t->raise = true;
-    push_ready(t);
+    np_task_queue(t, &t->script->sched.ready);
 }
 
 static void cancel_one(struct np_task *t, enum neap_err code)
@@ -600,6 +270,10 @@ void np_task_log_error(struct np_task *t)
     int top = lua_gettop(co);
     np_task_error(t);
     enum neap_err code = np_error_code(co, -2);
+    if (code == NEAP_ETIMEDOUT && np_stop_is(co, -2)) { /* that was told when it struck */
+        lua_settop(co, top);
+        return;
+    }
     bool cancelled = t->cancel_code && code == t->cancel_code;
     enum np_log_level level = cancelled ? NP_LOG_DEBUG : NP_LOG_ERROR;
     if (np_log_enabled(t->script->log, level) && lua_checkstack(co, 4)) {
@@ -616,6 +290,16 @@ void np_task_log_error(struct np_task *t)
 }
 
 /* --- the scheduler's own life */
+
+static void on_prepare(uv_prepare_t *h)
+{
+    np_sched_run(h->data);
+}
+
+static void on_check(uv_check_t *h)
+{
+    np_sched_run(h->data);
+}
 
 enum neap_err np_sched_init(struct np_sched *s, struct np_script *script)
 {
@@ -656,7 +340,7 @@ void np_sched_abandon(struct np_sched *s)
         if (!t->wait) continue;
         struct np_wait *w = t->wait;
         w->cancel(w);
-        end_wait(w);
+        np_task_end_wait(w);
     }
 }
 

@@ -3,7 +3,7 @@
  * Everything a script does runs in a task. A binding that must wait arms its operation and returns
  * np_wait(…), which yields; whoever completes the operation calls np_wake once, from the loop; the
  * scheduler then resumes the task, and the binding's continuation pushes the results in the task's
- * own, protected context. lua_resume stands in task.c alone.
+ * own, protected context. lua_resume stands in task_run.c alone.
  *
  * What always holds:
  * - One task runs at a time; one wait at most is open in a task.
@@ -66,6 +66,9 @@ void np_task_push_held(lua_State *L);
 /* For the prelude as well: a coroutine's wait cannot be passed up, as its caller cannot be
  * suspended. Takes the wait back; it raises when the coroutine is resumed. */
 void np_task_refuse_wait(struct np_task *t);
+/* coroutine.resume and .close for the prelude: as Lua's own, but the watchdog knows what runs. */
+int np_task_resume_coroutine(lua_State *L);
+int np_task_close_coroutine(lua_State *L);
 static inline bool np_waiting(const struct np_wait *w)
 {
     return w->task != NULL;
@@ -99,16 +102,20 @@ struct np_task {
     enum neap_err wait_err;
     struct np_timer timer; /* of the wait: its timeout or the task's deadline */
     bool timer_is_deadline;
-    int64_t deadline;          /* NP_TIME_NEVER if none; inherited: the smaller wins */
-    enum neap_err cancel_code; /* NEAP_OK until cancelled; ECANCELED or ETIMEDOUT */
-    bool raise;                /* the wait ended by cancellation: its continuation raises */
-    bool refused;              /* the wait cannot be: its continuation raises */
-    bool failed;               /* its function raised */
-    bool sheltered;            /* started inside a shield of its parent's */
-    unsigned shield;           /* > 0: cancellation is held back */
-    unsigned refusals;         /* waits it was refused since it was cancelled */
-    int nargs;                 /* for the first resume */
-    const char *label;         /* static text for logs: "request", "timer" … */
+    int64_t deadline;              /* NP_TIME_NEVER if none; inherited: the smaller wins */
+    enum neap_err cancel_code;     /* NEAP_OK until cancelled; ECANCELED or ETIMEDOUT */
+    bool raise;                    /* the wait ended by cancellation: its continuation raises */
+    bool refused;                  /* the wait cannot be: its continuation raises */
+    bool failed;                   /* its function raised */
+    bool sheltered;                /* started inside a shield of its parent's */
+    unsigned shield;               /* > 0: cancellation is held back */
+    unsigned refusals;             /* waits it was refused since it was cancelled */
+    int nargs;                     /* for the first resume */
+    const char *label;             /* static text for logs: "request", "timer" … */
+    bool loading;                  /* a main chunk: it has --load-timeout for a turn */
+    int64_t stopped_at;            /* when the watchdog last stopped it, 0 never */
+    int64_t cpu;                   /* ns, of the turns that are over, while that is accounted */
+    struct np_task_handle *handle; /* what neap.task.current() gave; NULL: nobody asked */
     /* Called once when the task has ended, not in Lua. The function it ran is at index 1 of `co`;
      * on top are its results, or on failure one failure box (np_task_error reads it). Must not
      * raise: only look at what is there. Set before it starts; may be NULL, then a failure is
@@ -129,6 +136,8 @@ struct np_sched {
     uv_check_t check;
     uv_idle_t idle;
     bool idle_active;
+    bool accounting;    /* CPU time of tasks is counted */
+    int64_t turn_began; /* on the thread's CPU clock, while a turn is counted; else 0 */
 };
 
 /* Takes a function and its `nargs` arguments from the top of `from` (popped) into a new task.
@@ -163,6 +172,9 @@ void np_sched_run(struct np_sched *s);
 void np_task_error(struct np_task *t);
 /* Logs the failure with its traceback; a mere cancellation only at debug level. */
 void np_task_log_error(struct np_task *t);
+
+/* bind_task_current.c: the task that `handle` stands for has ended. */
+void np_task_handle_ended(struct np_task *t);
 
 /* Whether a task is ready to run. */
 static inline bool np_sched_busy(const struct np_sched *s)

@@ -30,9 +30,10 @@
 struct np_script;
 struct np_task;
 
-/* A coroutine that runs. Where it may be freed before the turn is over, `L` is the main state's. */
+/* A coroutine that runs. */
 struct np_frame {
-    lua_State *L;
+    lua_State *L; /* the main state's, where the coroutine may be freed before the turn is over;
+                     NULL while the whole state closes */
     struct np_frame *prev;
     struct np_task *task; /* of the outermost of a turn; else NULL */
 };
@@ -73,10 +74,10 @@ struct np_watch_slot {
     /* between the watchdog's thread and the handler */
     atomic_uint asked; /* of enum np_watch_ask */
     atomic_ullong asked_beat;
-    atomic_int seen;          /* enum np_watch_seen; `what` is the watchdog's once it is SEEN */
+    atomic_int seen;             /* enum np_watch_seen; `what` is the watchdog's once it is SEEN */
     _Atomic(const char *) label; /* of the task that was asked to stop; static text */
     char what[NP_WATCH_WHAT];
-    double seconds; /* the timeout that was over; written before the signal is sent */
+    _Atomic(int64_t) limit; /* ns, that were over when it was told to stop */
     /* the watchdog's */
     struct np_watchdog *owner;
     struct np_watch_slot *next;
@@ -86,7 +87,7 @@ struct np_watch_slot {
     int64_t busy;                 /* … and for how long, ns */
     unsigned looks;               /* how often it was asked where it is stuck */
     bool stopped;                 /* it was told to stop … */
-    bool pressed;                 /* … and that its grace is over */
+    int64_t press_at;             /* … and is told again when `busy` is this */
     bool told;                    /* `stuck` was called */
     bool gave_up;                 /* `hard` was called */
     unsigned magic;
@@ -123,7 +124,7 @@ static inline void np_watch_begin(struct np_watch_slot *w, struct np_frame *f, l
     np_watch_beat(w);
 }
 
-void np_stop_over(struct np_watch_slot *w, lua_State *L);
+void np_stop_over(struct np_watch_slot *w, lua_State *L); /* L may be NULL, see np_frame */
 
 static inline void np_watch_end(struct np_watch_slot *w, struct np_frame *f)
 {
@@ -137,6 +138,7 @@ static inline void np_watch_drop(struct np_watch_slot *w, struct np_frame *f, lu
 {
     lua_State *co = f->L;
     f->L = main;
+    f->task = NULL;
     atomic_signal_fence(memory_order_seq_cst);
     if (w->stage != NP_STAGE_NONE) lua_sethook(co, NULL, 0, 0);
 }
@@ -157,6 +159,10 @@ void np_stop_caught(lua_State *L, int status);
 bool np_stop_is(lua_State *L, int idx);
 /* Pushes the traceback of where the stop first struck; false (nothing pushed) if there is none. */
 bool np_stop_push_traceback(lua_State *L);
+
+/* pcall, xpcall: as Lua's own, but for the error of a stop. See protect.c. */
+int np_protected_call(lua_State *L);
+int np_protected_call_with(lua_State *L);
 
 /* The handler's part; see watchdog.c. Async-signal-safe. */
 void np_stop_signalled(struct np_watch_slot *w);

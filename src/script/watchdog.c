@@ -24,11 +24,11 @@
 
 #define MAGIC 0x6e656170u
 #define MAX_TICK (250 * NP_NS_PER_MS)
-#define TICKS 10             /* looks within the shortest timeout */
-#define LOOKS 4              /* ticks to wait for a thread to say where it is stuck */
-#define LAST_WORDS 0.2       /* seconds for the log to be written */
-#define EXIT_CODE 70         /* EX_SOFTWARE */
-#define OFF_LIMITS 7         /* the highest real-time signals are what others take first */
+#define TICKS 10       /* looks within the shortest timeout */
+#define LOOKS 4        /* ticks to wait for a thread to say where it is stuck */
+#define LAST_WORDS 0.2 /* seconds for the log to be written */
+#define EXIT_CODE 70   /* EX_SOFTWARE */
+#define OFF_LIMITS 7   /* the highest real-time signals are what others take first */
 
 struct np_watchdog {
     struct np_watchdog_options opts;
@@ -99,10 +99,10 @@ static int install_signal(void)
 }
 
 /* With the lock. */
-static void send(struct np_watch_slot *s, unsigned ask, unsigned long long beat)
+static void ask(struct np_watch_slot *s, unsigned what, unsigned long long beat)
 {
     atomic_store(&s->asked_beat, beat);
-    atomic_fetch_or(&s->asked, ask);
+    atomic_fetch_or(&s->asked, what);
     pthread_sigqueue(s->thread, s->owner->signum, (union sigval){.sival_ptr = s});
 }
 
@@ -145,20 +145,20 @@ static const char *answer_of(struct np_watch_slot *s, char *room, size_t size)
 
 static void ask_where(struct np_watch_slot *s)
 {
-    if (s->looks++ > 0 && atomic_load(&s->seen) == NP_SEEN) return;
+    s->looks++;
     atomic_store(&s->seen, NP_SEEN_NOTHING);
-    send(s, NP_ASK_LOOK | (s->stopped ? NP_ASK_FINAL : 0), s->last_beat);
+    ask(s, NP_ASK_LOOK | (s->stopped ? NP_ASK_FINAL : 0), s->last_beat);
 }
 
 static void look_again(struct np_watch_slot *s)
 {
     s->busy = 0;
     s->looks = 0;
-    s->stopped = s->pressed = s->told = s->gave_up = false;
+    s->stopped = s->told = s->gave_up = false;
 }
 
 struct limits {
-    int64_t stop;  /* NP_TIME_NEVER: not at all */
+    int64_t stop; /* NP_TIME_NEVER: not at all */
     int64_t stuck;
     int64_t hard;
 };
@@ -170,10 +170,10 @@ static struct limits limits_of(const struct np_watch_slot *s)
     bool loading = atomic_load_explicit(&s->loading, memory_order_relaxed);
     int64_t stop = loading ? o->load_timeout : o->timeout;
     int64_t extra = loading && stop > o->timeout ? stop - o->timeout : 0;
-    return (struct limits){
-        .stop = stop ? stop : NP_TIME_NEVER,
-        .stuck = stop ? np_time_add(stop, stop) : NP_TIME_NEVER,
-        .hard = o->hard_timeout ? np_time_add(o->hard_timeout, extra) : NP_TIME_NEVER};
+    return (struct limits){.stop = stop ? stop : NP_TIME_NEVER,
+                           .stuck = stop ? np_time_add(stop, stop) : NP_TIME_NEVER,
+                           .hard = o->hard_timeout ? np_time_add(o->hard_timeout, extra)
+                                                   : NP_TIME_NEVER};
 }
 
 static void check_stuck(struct np_watch_slot *s, struct limits l)
@@ -208,11 +208,12 @@ static void check(struct np_watch_slot *s, int64_t passed)
     if (s->busy < l.stop && s->busy < l.hard) return;
     if (s->busy >= l.stop && !s->stopped) {
         s->stopped = true;
-        s->seconds = np_to_seconds(l.stop);
-        send(s, NP_ASK_STOP, beat);
-    } else if (s->stopped && !s->pressed) {
-        s->pressed = true; /* the grace is over */
-        send(s, NP_ASK_FINAL, beat);
+        s->press_at = np_time_add(s->busy, s->owner->tick);
+        atomic_store(&s->limit, l.stop);
+        ask(s, NP_ASK_STOP, beat);
+    } else if (s->stopped && s->busy >= s->press_at) {
+        s->press_at = np_time_add(s->busy, l.stop); /* should it have got rid of its hooks */
+        ask(s, NP_ASK_FINAL, beat);
     }
     if (s->busy >= l.stuck || s->busy >= l.hard) check_stuck(s, l);
 }
@@ -363,7 +364,7 @@ void np_watchdog_interrupt(struct np_watch_slot *slot)
     uv_mutex_lock(&slot->owner->lock);
     unsigned long long beat = atomic_load_explicit(&slot->beat, memory_order_relaxed);
     if (atomic_load_explicit(&slot->frames, memory_order_relaxed)) {
-        send(slot, NP_ASK_INTERRUPT, beat);
+        ask(slot, NP_ASK_INTERRUPT, beat);
     }
     uv_mutex_unlock(&slot->owner->lock);
 }
