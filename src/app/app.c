@@ -51,7 +51,7 @@ static void print_help(const struct np_command *c)
         char left[64];
         snprintf(left, sizeof left, "%s%s%s%s%s", o->brief ? o->brief : "", o->brief ? ", " : "",
                  o->name, o->value ? " " : "", o->value ? o->value : "");
-        printf("  %-26s%s\n", left, o->text);
+        printf("  %-31s%s\n", left, o->text);
     }
 }
 

@@ -16,6 +16,10 @@ struct np_app {
     const char *log_level;
     const char *log_format;
     const char *drain_timeout;
+    const char *script_timeout;
+    const char *load_timeout;
+    const char *hard_timeout;
+    const char *script_memory;
     const char *workers;
     const char *threads;
     bool hand_out;
@@ -59,6 +63,9 @@ int np_app_complain_host(neap_t *n);
 
 /* A number of seconds from 0; false for other text. */
 bool np_app_parse_seconds(const char *text, double *out);
+
+/* A number of bytes, as "512m" (k, m, g: times 1024 and so on); false for other text and for 0. */
+bool np_app_parse_bytes(const char *text, size_t *out);
 
 /* session.c: opens a host as the options say; 0, or the exit code after a complaint. `script` is
  * arg[0] (NULL: none), what stands in app->argv from `first` on its arguments. */

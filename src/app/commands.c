@@ -24,6 +24,15 @@
             "one worker accepts connections and hands them out to the others",                    \
             offsetof(struct np_app, hand_out)                                                     \
     }
+#define SCRIPT_TIMEOUT(help) TEXT("--script-timeout", "SECONDS", help, script_timeout)
+#define SCRIPT_OPTIONS                                                                             \
+    SCRIPT_TIMEOUT("how long a script may keep its loop (default 1, 0: for ever)"),                \
+        TEXT("--load-timeout", "SECONDS", "the same while the file loads (default 10)",            \
+             load_timeout),                                                                        \
+        TEXT("--script-hard-timeout", "SECONDS",                                                   \
+             "end the process when a script keeps on for so long (default: never)", hard_timeout), \
+        TEXT("--script-memory", "BYTES", "what the Lua state of a worker may take (default 512m)", \
+             script_memory)
 #define HELP_OPTION                                                                \
     {                                                                              \
         "--help", "-h", NULL, "print this and exit", offsetof(struct np_app, help) \
@@ -37,6 +46,7 @@ static const struct np_option run_options[] = {{"--interactive", "-i", NULL,
                                                 "go on with a REPL after the file has been started",
                                                 offsetof(struct np_app, interactive)},
                                                WORKER_OPTIONS,
+                                               SCRIPT_OPTIONS,
                                                DRAIN_OPTION,
                                                LOG_OPTIONS,
                                                HELP_OPTION,
@@ -51,6 +61,7 @@ static const struct np_option test_options[] = {
     TEXT("--timeout", "SECONDS", "what a test may take (default 10, 0: no bound)", timeout),
     {"--no-leak-check", NULL, NULL, "do not fail tests that leave something open",
      offsetof(struct np_app, no_leak_check)},
+    SCRIPT_TIMEOUT("how long a script may keep the loop (default: for ever)"),
     LOG_OPTIONS,
     HELP_OPTION,
     END_OF_OPTIONS};

@@ -1,13 +1,12 @@
 /* `neap repl`, and `neap run -i`: reading, running, printing. See repl.h. */
 #include "app/repl.h"
 
-#include <lua.h>
 #include <stdio_ext.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "script/luax.h"
+#include "script/watchdog.h"
 
 #define READ_SIZE 4096
 
@@ -18,26 +17,13 @@ bool np_repl_ending(const struct np_repl *r)
 
 /* --- interruption */
 
-/* Runs in the script, at its next step: a line that never waits ends by this. */
-static void stop_line(lua_State *L, lua_Debug *ar)
-{
-    (void)ar;
-    lua_sethook(L, NULL, 0, 0);
-    np_push_error(L, NEAP_ECANCELED, "interrupted");
-    lua_error(L);
-}
-
 /* On the signal thread. */
 static void on_signal(int signum, void *arg)
 {
     struct np_repl *r = arg;
     if (signum == SIGINT) {
         atomic_store(&r->interrupted, true);
-        uv_mutex_lock(&r->lock);
-        if (r->busy) {
-            lua_sethook(r->busy, stop_line, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
-        }
-        uv_mutex_unlock(&r->lock);
+        np_watchdog_interrupt(r->host->workers[0]->watchdog);
     } else {
         atomic_store(&r->quit, true);
     }
@@ -47,14 +33,6 @@ static void on_signal(int signum, void *arg)
 static void on_wake(uv_async_t *h)
 {
     (void)h; /* the loop turns, and who runs it looks at what has changed */
-}
-
-static void set_busy(struct np_repl *r, lua_State *co)
-{
-    uv_mutex_lock(&r->lock);
-    if (r->busy) lua_sethook(r->busy, NULL, 0, 0);
-    r->busy = co;
-    uv_mutex_unlock(&r->lock);
 }
 
 /* --- calling neap.repl */
@@ -73,7 +51,6 @@ static void on_reply(struct np_run *run, const struct np_run_end *end)
 {
     struct reply *reply = run->arg;
     if (!reply) return; /* nobody waits for it */
-    set_busy(reply->repl, NULL);
     reply->ended = true;
     if (end->err && end->err != NEAP_ECANCELED) fprintf(stderr, "%s\n", end->message);
     for (size_t i = 0; i < end->count && reply->on_value; i++) {
@@ -125,7 +102,6 @@ static void run_line(struct np_repl *r, const char *line, size_t len)
         return;
     }
     atomic_store(&r->interrupted, false);
-    set_busy(r, run->task->co);
     while (!reply.ended && !np_repl_ending(r)) {
         uv_run(r->uv, UV_RUN_ONCE);
         np_repl_show_output(r);
@@ -135,7 +111,6 @@ static void run_line(struct np_repl *r, const char *line, size_t len)
     }
     atomic_store(&r->interrupted, false);
     if (reply.ended) return;
-    set_busy(r, NULL);
     run->arg = NULL;
 }
 
@@ -303,7 +278,7 @@ int np_repl(struct np_app *app, neap_t *n)
 {
     struct np_repl *r = np_calloc(1, sizeof *r);
     int code = NP_EXIT_FAILURE;
-    if (!r || uv_mutex_init(&r->lock) != 0) {
+    if (!r) {
         np_app_complain(code, "repl: %s", neap_err_text(NEAP_ENOMEM));
         goto fail;
     }
@@ -324,7 +299,6 @@ int np_repl(struct np_app *app, neap_t *n)
     close_repl(r);
     neap_close(n);
     n = NULL;
-    uv_mutex_destroy(&r->lock);
     np_buf_fini(&r->plain);
     np_buf_fini(&r->log);
 fail:

@@ -30,8 +30,6 @@ struct np_repl {
     struct np_input input;
     struct np_signals signals;
     struct np_editor *editor; /* NULL: lines are read plainly */
-    uv_mutex_t lock;          /* of `busy` */
-    lua_State *busy;          /* where the running line stands, for the signal thread */
     atomic_bool interrupted;  /* SIGINT came */
     atomic_bool quit;         /* SIGTERM came */
     bool editing;             /* a prompt and a line are on the screen */

@@ -20,7 +20,9 @@ static const char start[] =
     "os.exit = require 'neap.core.runtime'.exit\n"
     "if interactive then print = require 'neap.repl.print'.print end\n";
 #define START_ARGS 4
-#define MAX_COUNT 1024 /* of workers, and of threads */
+
+#define SCRIPT_TIMEOUT 1.0 /* seconds, of a service */
+#define MAX_COUNT 1024     /* of workers, and of threads */
 
 bool np_app_parse_seconds(const char *text, double *out)
 {
@@ -56,6 +58,42 @@ static int read_worker_options(struct np_app *app, neap_options *o)
     return 0;
 }
 
+bool np_app_parse_bytes(const char *text, size_t *out)
+{
+    static const char units[] = "kmg";
+    char *end;
+    double n = strtod(text, &end);
+    const char *unit = *end ? strchr(units, *end | 0x20) : NULL;
+    for (const char *u = units; unit && u <= unit; u++)
+        n *= 1024;
+    if (unit) end++;
+    if (end == text || *end || !(n >= 1 && n < 1e18)) return false;
+    *out = (size_t)n;
+    return true;
+}
+
+static int read_seconds(const char *option, const char *text, double *out)
+{
+    if (!text || np_app_parse_seconds(text, out)) return 0;
+    return np_app_complain(NP_EXIT_USAGE, "%s: not a number of seconds: '%s'", option, text);
+}
+
+/* What keeps scripts from harm. Only a service has bounds that nobody asked for: at a prompt, and
+ * in a test, it may be meant that something takes long. */
+static int read_script_options(struct np_app *app, neap_options *o)
+{
+    bool service = strcmp(app->command, "run") == 0 && !app->interactive;
+    o->script_timeout = service ? SCRIPT_TIMEOUT : 0;
+    int wrong = read_seconds("--script-timeout", app->script_timeout, &o->script_timeout);
+    if (!wrong) wrong = read_seconds("--load-timeout", app->load_timeout, &o->script_load_timeout);
+    if (!wrong)
+        wrong = read_seconds("--script-hard-timeout", app->hard_timeout, &o->script_hard_timeout);
+    if (wrong) return wrong;
+    if (!app->script_memory || np_app_parse_bytes(app->script_memory, &o->memory_limit)) return 0;
+    return np_app_complain(NP_EXIT_USAGE, "--script-memory: not a number of bytes: '%s'",
+                           app->script_memory);
+}
+
 static int read_host_options(struct np_app *app, neap_options *o)
 {
     enum np_log_level level;
@@ -79,6 +117,7 @@ static int read_host_options(struct np_app *app, neap_options *o)
     }
     if (app->drain_timeout && o->drain_timeout == 0) o->drain_timeout = 1e-9; /* 0 means default */
     int wrong = read_worker_options(app, o);
+    if (!wrong) wrong = read_script_options(app, o);
     if (wrong) return wrong;
     o->lua_path = getenv("NEAP_LUA_PATH");
     if (o->lua_path && !o->lua_path[0]) o->lua_path = NULL;
@@ -127,6 +166,7 @@ int np_app_open(struct np_app *app, const char *script, int first, neap_t **out)
     neap_t *n;
     enum neap_err err = neap_open(&o, &n);
     if (err) return np_app_complain(NP_EXIT_FAILURE, "cannot start: %s", neap_err_text(err));
+    n->interruptible = app->interactive; /* by Ctrl-C */
     if (run_start(app, script, first, n) != NEAP_OK) {
         code = np_app_complain_host(n);
         neap_close(n);

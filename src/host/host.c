@@ -10,6 +10,7 @@
 #include "script/native.h"
 
 #define DRAIN_TIMEOUT 30.0
+#define LOAD_TIMEOUT 10.0
 #define MAX_WORKERS 1024
 
 /* --- errors */
@@ -158,15 +159,22 @@ static enum neap_err make_workers(neap_t *n)
     return NEAP_OK;
 }
 
+/* A chunk that loads is bounded where all else is. */
+static int64_t load_timeout(const neap_options *o)
+{
+    if (o->script_timeout == 0) return 0;
+    return np_seconds(o->script_load_timeout > 0 ? o->script_load_timeout : LOAD_TIMEOUT);
+}
+
 static enum neap_err make_watchdog(neap_t *n)
 {
     struct np_watchdog_options wo = {.timeout = np_seconds(n->options.script_timeout),
-                                     .load_timeout = np_seconds(n->options.script_load_timeout),
+                                     .load_timeout = load_timeout(&n->options),
                                      .hard_timeout = np_seconds(n->options.script_hard_timeout),
                                      .log = n->log,
                                      .stuck = np_host_on_stuck,
                                      .arg = n};
-    if (wo.timeout == 0 && wo.hard_timeout == 0) return NEAP_OK;
+    if (wo.timeout == 0 && wo.hard_timeout == 0 && !n->interruptible) return NEAP_OK;
     return np_watchdog_new(&wo, &n->watchdog);
 }
 

@@ -37,6 +37,7 @@ struct neap {
     struct np_bus_hub *hub;       /* any thread */
     struct np_share *share;       /* any thread */
     struct np_watchdog *watchdog; /* any thread; NULL: nothing is watched */
+    bool interruptible;           /* set before the host starts: it has a watchdog in any case */
     struct np_leases leases;
     struct np_signals signals;
     /* options.workers of them, from neap_open on. Any thread may read it; worker 0 replaces those
