@@ -57,6 +57,7 @@ end
 
 -- As Lua's own, too; but they, like core.resume and core.close, know the error of a stopped script.
 pcall, xpcall = core.pcall, core.xpcall -- luacheck: ignore 121 (the globals are meant)
+core.pcall, core.xpcall, core.resume, core.close = nil, nil, nil, nil -- tracebacks name what is in a module
 
 function coroutine.resume(co, ...)
   check(co, "resume", "thread")

@@ -3,6 +3,7 @@
 
 #include <lualib.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "script/luax.h"
@@ -44,11 +45,19 @@ static int on_panic(lua_State *L)
     return 0;
 }
 
+/* A warning comes in pieces. */
 static void on_warning(void *ud, const char *msg, int more)
 {
     struct np_script *s = ud;
-    (void)more;
-    if (msg[0] != '@') np_logf(s->log, NP_LOG_WARN, "Lua: %s", msg);
+    if (msg[0] == '@' && s->warned == 0 && !more) return; /* "@on", "@off": ours are always on */
+    size_t room = sizeof s->warning - 1 - s->warned;
+    size_t n = strlen(msg);
+    if (n > room) n = room;
+    memcpy(s->warning + s->warned, msg, n);
+    s->warned += n;
+    if (more) return;
+    np_logf(s->log, NP_LOG_WARN, "Lua: %.*s", (int)s->warned, s->warning);
+    s->warned = 0;
 }
 
 static int set_up(lua_State *L)

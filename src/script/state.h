@@ -53,6 +53,8 @@ struct np_script {
     /* Called once, when it is `exhausted`, from between two of its turns: the state must live on
      * until that returns. NULL: nobody minds. */
     void (*on_exhausted)(struct np_script *s);
+    char warning[200];       /* of Lua's, the pieces that have come … */
+    size_t warned;           /* … so many bytes */
     size_t refs;             /* live np_ref's: a test wants 0 at the end */
     struct np_link at_close; /* np_at_close's */
     bool closing;

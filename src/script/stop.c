@@ -18,15 +18,20 @@
 #include "script/state.h"
 #include "script/watch.h"
 
-#define GRACE 100000                     /* instructions */
+#define GRACE 100000 /* instructions */
+#define TOO_LONG \
+    "%s: the script kept its worker from the loop for more than %g s (--script-timeout)"
 #define STEP 1000                        /* … counted in such steps */
 #define AGAIN (60 * NP_NS_PER_SEC)       /* who is stopped twice within this has no grace */
+#define MAX_LEVELS 200                   /* of calls, in which the nearest xpcall is looked for */
 #define MEMORY_ERROR "not enough memory" /* Lua's own word; see lua_error */
 
-/* In the registry: what the stop that goes on raised, and where. */
-static const char error_key, trace_key;
+/* In the registry: the failure box of the stop that goes on, see task_run.c: the error it raised,
+ * and the traceback of where. */
+static const char box_key;
 
 static void on_hook(lua_State *L, lua_Debug *ar);
+static bool push_kept_error(lua_State *L);
 
 /* --- on the worker's thread, inside the signal handler */
 
@@ -187,22 +192,18 @@ static void note_place(struct np_watch_slot *w, lua_State *L)
     }
 }
 
-/* Keeps the error object in the registry, and the traceback of what runs, the innermost coroutine
- * first. Argument: the coroutine. */
-static int keep_error(lua_State *L)
+static void push_error(lua_State *L, struct np_watch_slot *w)
 {
-    struct np_watch_slot *w = np_script_of(L)->watchdog;
     if (w->reason == NP_STOPPED_BY_PERSON) {
         np_push_error(L, NEAP_ECANCELED, "interrupted");
     } else {
-        np_push_error(L, NEAP_ETIMEDOUT,
-                      "%s: the script kept its worker from the loop for more than %g s "
-                      "(--script-timeout)",
-                      w->where, np_to_seconds(atomic_load(&w->limit)));
+        np_push_error(L, NEAP_ETIMEDOUT, TOO_LONG, w->where, np_to_seconds(atomic_load(&w->limit)));
     }
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &error_key);
-    lua_State *of = lua_touserdata(L, 1);
-    if (!of) return 0;
+}
+
+/* Of what runs, the innermost coroutine first. */
+static void push_chain(lua_State *L, struct np_watch_slot *w, lua_State *of)
+{
     luaL_traceback(L, of, NULL, of == L ? 1 : 0);
     struct np_frame *f = atomic_load(&w->frames);
     for (; f && f->prev && !f->task; f = f->prev) {
@@ -213,7 +214,21 @@ static int keep_error(lua_State *L)
         lua_replace(L, -3);
         lua_pop(L, 1);
     }
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &trace_key);
+}
+
+/* Argument: the coroutine that was struck, or NULL. */
+static int keep_error(lua_State *L)
+{
+    struct np_watch_slot *w = np_script_of(L)->watchdog;
+    lua_State *of = lua_touserdata(L, 1);
+    lua_createtable(L, 2, 0);
+    push_error(L, w);
+    lua_rawseti(L, -2, 1);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &box_key);
+    if (!of) return 0;
+    push_chain(L, w, of);
+    lua_rawseti(L, -2, 2);
     return 0;
 }
 
@@ -241,16 +256,14 @@ static void log_stop(struct np_watch_slot *w, lua_State *L, struct np_task *t)
     struct np_log *log = np_script_of(L)->log;
     char text[200];
     if (w->reason != NP_STOPPED_BY_TIME || !np_log_enabled(log, NP_LOG_ERROR)) return;
-    int n = snprintf(text, sizeof text,
-                     "%s: the script kept its worker from the loop for more than %g s "
-                     "(--script-timeout)",
-                     w->where, np_to_seconds(atomic_load(&w->limit)));
-    bool traced = np_stop_push_traceback(L);
-    const char *trace = traced ? lua_tostring(L, -1) : NULL;
+    int n = snprintf(text, sizeof text, TOO_LONG, w->where, np_to_seconds(atomic_load(&w->limit)));
+    int top = lua_gettop(L);
+    bool boxed = np_stop_push_box(L) && lua_rawgeti(L, -1, 2) == LUA_TSTRING;
+    const char *trace = boxed ? lua_tostring(L, -1) : NULL;
     struct np_log_field fields[2] = {text_field("task", t && t->label ? t->label : "task"),
                                      text_field("traceback", trace ? trace : "")};
     np_log_write(log, NP_LOG_ERROR, text, (size_t)n, fields, trace ? 2 : 1);
-    if (traced) lua_pop(L, 1);
+    lua_settop(L, top);
 }
 
 /* The hook's first: names the line, and decides whether there is a grace. */
@@ -266,6 +279,31 @@ static void strike(struct np_watch_slot *w, lua_State *L)
     w->grace = GRACE;
     w->stage = again || w->no_grace ? NP_STAGE_FINAL : NP_STAGE_GRACE;
     np_stop_hook(w, L);
+}
+
+/* Whether the error, if raised plainly, may call a message handler of the script's. */
+static bool has_handler(lua_State *L)
+{
+    lua_Debug ar;
+    if (!lua_checkstack(L, 1)) return true;
+    for (int level = 0; level < MAX_LEVELS; level++) {
+        if (!lua_getstack(L, level, &ar)) return false;
+        lua_getinfo(L, "f", &ar);
+        lua_CFunction fn = lua_tocfunction(L, -1);
+        lua_pop(L, 1);
+        if (fn == np_protected_call) return false;
+        if (fn == np_protected_call_with) return true;
+    }
+    return true;
+}
+
+static int throw_error(struct np_watch_slot *w, lua_State *L)
+{
+    if (has_handler(L) || !push_kept_error(L)) {
+        w->in_flight = true;
+        lua_pushliteral(L, MEMORY_ERROR);
+    }
+    return lua_error(L);
 }
 
 static void on_hook(lua_State *L, lua_Debug *ar)
@@ -285,42 +323,43 @@ static void on_hook(lua_State *L, lua_Debug *ar)
         w->stage = NP_STAGE_FINAL;
         set_hooks(w, 1);
     }
-    w->in_flight = true;
-    lua_pushliteral(L, MEMORY_ERROR);
-    lua_error(L);
+    throw_error(w, L);
 }
 
 /* --- who catches it */
+
+bool np_stop_push_box(lua_State *L)
+{
+    if (!np_stopping(np_script_of(L)->watchdog) || !lua_checkstack(L, 2)) return false;
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &box_key) == LUA_TTABLE) return true;
+    lua_pop(L, 1);
+    return false;
+}
+
+static bool push_kept_error(lua_State *L)
+{
+    if (!np_stop_push_box(L)) return false;
+    lua_rawgeti(L, -1, 1);
+    lua_remove(L, -2);
+    return true;
+}
 
 void np_stop_caught(lua_State *L, int status)
 {
     struct np_watch_slot *w = np_script_of(L)->watchdog;
     if (status != LUA_ERRMEM || !np_stopping(w) || !w->in_flight) return;
     w->in_flight = false;
-    if (!lua_checkstack(L, 2)) return;
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &error_key) == LUA_TNIL) {
-        lua_pop(L, 1);
-        if (!make_error(L, NULL)) return;
-        lua_rawgetp(L, LUA_REGISTRYINDEX, &error_key);
-    }
+    if (!push_kept_error(L)) return;
     lua_replace(L, -2);
 }
 
 bool np_stop_is(lua_State *L, int idx)
 {
-    if (!np_stopping(np_script_of(L)->watchdog) || !lua_checkstack(L, 1)) return false;
     idx = lua_absindex(L, idx);
-    bool is = lua_rawgetp(L, LUA_REGISTRYINDEX, &error_key) != LUA_TNIL && lua_rawequal(L, -1, idx);
+    if (!push_kept_error(L)) return false;
+    bool is = lua_rawequal(L, -1, idx);
     lua_pop(L, 1);
     return is;
-}
-
-bool np_stop_push_traceback(lua_State *L)
-{
-    if (!lua_checkstack(L, 2)) return false;
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &trace_key) == LUA_TSTRING) return true;
-    lua_pop(L, 1);
-    return false;
 }
 
 void np_stop_over(struct np_watch_slot *w, lua_State *L)
@@ -331,7 +370,5 @@ void np_stop_over(struct np_watch_slot *w, lua_State *L)
     lua_sethook(L, NULL, 0, 0);
     if (!lua_checkstack(L, 1)) return;
     lua_pushnil(L); /* taking out allocates nothing */
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &error_key);
-    lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &trace_key);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &box_key);
 }

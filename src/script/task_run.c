@@ -38,26 +38,40 @@ static void push_ready(struct np_task *t)
 
 /* --- running */
 
-/* The message handler of every task: notes where the error was raised, in the Lua registry by the
- * task. The error stays what it is, for the variables that are closed on its way (__close gets it).
- */
-static int note_traceback(lua_State *L)
+/* The message handler of every task: makes the failure box, the error and where it was raised, and
+ * keeps it in the Lua registry by the task. (Here, while all that the task holds is still on its
+ * stack: `done` wants to find that, so nothing may be collected from then on.) The error stays what
+ * it is, for the variables that are closed on its way (__close gets it). */
+static int make_box(lua_State *L)
 {
-    luaL_traceback(L, L, NULL, 1);
+    lua_createtable(L, 2, 0);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, 2, 1);
+    lua_pushvalue(L, 2);
     lua_rawsetp(L, LUA_REGISTRYINDEX, np_script_of(L)->sched.current);
+    luaL_traceback(L, L, NULL, 1);
+    lua_rawseti(L, 2, 2);
     lua_settop(L, 1);
     return 1;
 }
 
-/* Makes the failure box of the error on top: the error and its traceback. */
-static void box_failure(lua_State *L, struct np_task *t)
+/* Pushes the box for the error on top; false (nothing pushed) when there was no memory for one. */
+static bool push_box(lua_State *L, struct np_task *t, int status)
 {
-    bool stopped = np_stop_is(L, -1); /* then what counts is where that struck */
-    lua_createtable(L, 2, 0);
-    lua_insert(L, -2);
-    lua_rawseti(L, -2, 1);
-    if (!stopped || !np_stop_push_traceback(L)) lua_rawgetp(L, LUA_REGISTRYINDEX, t);
-    lua_rawseti(L, -2, 2);
+    if (np_stop_is(L, -1)) return np_stop_push_box(L);
+    if (status != LUA_ERRMEM && lua_rawgetp(L, LUA_REGISTRYINDEX, t) == LUA_TTABLE) {
+        lua_pushvalue(L, -2); /* not what the handler saw, if closing raised another error */
+        lua_rawseti(L, -2, 1);
+        return true;
+    }
+    if (status != LUA_ERRMEM) lua_pop(L, 1);
+    return false;
+}
+
+static void box_failure(lua_State *L, struct np_task *t, int status)
+{
+    np_stop_caught(L, status);
+    if (push_box(L, t, status)) lua_replace(L, -2);
     lua_pushnil(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, t);
 }
@@ -67,8 +81,7 @@ static int task_main_k(lua_State *L, int status, lua_KContext ctx)
     struct np_task *t = (struct np_task *)ctx;
     if (status != LUA_OK && status != LUA_YIELD) {
         t->failed = true;
-        np_stop_caught(L, status);
-        if (status != LUA_ERRMEM || np_stop_is(L, -1)) box_failure(L, t);
+        box_failure(L, t, status);
     }
     return lua_gettop(L);
 }
@@ -111,6 +124,16 @@ static void recycle(struct np_task *t)
     np_list_push_front(&s->free_tasks, &t->ready);
 }
 
+/* What the task's frames held is not on its stack any more, but `done` may look at it. */
+static void tell_failure(struct np_task *t)
+{
+    lua_State *L = t->script->L;
+    bool collects = lua_gc(L, LUA_GCISRUNNING) > 0;
+    if (collects) lua_gc(L, LUA_GCSTOP);
+    t->done(t, false, 1);
+    if (collects) lua_gc(L, LUA_GCRESTART);
+}
+
 static void end_task(struct np_task *t, int status, int nresults)
 {
     struct np_sched *s = &t->script->sched;
@@ -118,8 +141,10 @@ static void end_task(struct np_task *t, int status, int nresults)
     t->state = NP_TASK_DONE;
     np_task_leave_nothing(t);
     adopt_children(t);
-    if (t->done) {
-        t->done(t, !t->failed, t->failed ? 1 : nresults - 2);
+    if (t->done && t->failed) {
+        tell_failure(t);
+    } else if (t->done) {
+        t->done(t, true, nresults - 2);
     } else if (t->failed) {
         np_task_log_error(t);
     }
@@ -367,7 +392,7 @@ struct np_task *np_task_new(struct np_script *s, lua_State *from, int nargs, str
     if (t && lua_checkstack(t->co, nargs + 5) && lua_checkstack(from, 1)) {
         lua_pushvalue(from, -(nargs + 1));
         lua_xmove(from, t->co, 1);
-        lua_pushcfunction(t->co, note_traceback);
+        lua_pushcfunction(t->co, make_box);
         lua_xmove(from, t->co, nargs + 1);
         t->nargs = nargs + 3;
         return t;
@@ -387,7 +412,7 @@ struct np_task *np_task_new_c(struct np_script *s, lua_CFunction fn, void *arg,
     struct np_task *t = begin_task(s, parent, label);
     if (!t) return NULL;
     lua_pushcfunction(t->co, fn);
-    lua_pushcfunction(t->co, note_traceback);
+    lua_pushcfunction(t->co, make_box);
     lua_pushcfunction(t->co, fn);
     lua_pushlightuserdata(t->co, arg);
     t->nargs = 4;

@@ -15,10 +15,10 @@
  * the watchdog's next looks. FINAL: the error comes at every instruction. A task that was stopped
  * shortly before has no grace.
  *
- * The error travels as Lua's memory error, since that alone calls no message handler: Lua calls
- * handlers of errors raised in a hook with hooks off, so that one that spins could not be stopped.
- * Whoever catches errors for a script (pcall, xpcall and resume, which are neap's own, and the
- * task's main function) names it then: np_stop_caught.
+ * Inside an xpcall the error travels as Lua's memory error, since that alone calls no message
+ * handler: Lua calls handlers of errors raised in a hook with hooks off, so that one that spins
+ * could not be stopped. Whoever catches errors for a script (pcall, xpcall and resume, which are
+ * neap's own, and the task's main function) names it then: np_stop_caught.
  *
  * The slot's thread, but for what is atomic.
  */
@@ -153,12 +153,13 @@ static inline bool np_stopping(const struct np_watch_slot *w)
 /* The coroutine `L` is resumed in a turn that is being stopped. */
 void np_stop_hook(struct np_watch_slot *w, lua_State *L);
 /* An error was caught, its value is on top of `L`. If it is the stop's, the value becomes the
- * error object. Does not raise. */
+ * error object. Does not raise, allocates nothing. */
 void np_stop_caught(lua_State *L, int status);
 /* Whether the value at `idx` is the error object of the stop that is going on. */
 bool np_stop_is(lua_State *L, int idx);
-/* Pushes the traceback of where the stop first struck; false (nothing pushed) if there is none. */
-bool np_stop_push_traceback(lua_State *L);
+/* Pushes {error, traceback} of the stop that goes on; false (nothing pushed) if there is none, or
+ * it could not be made. Does not raise, allocates nothing. */
+bool np_stop_push_box(lua_State *L);
 
 /* pcall, xpcall: as Lua's own, but for the error of a stop. See protect.c. */
 int np_protected_call(lua_State *L);
