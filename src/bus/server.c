@@ -82,6 +82,7 @@ enum neap_err np_bus_server_listen(struct np_bus_server *s, const char *host, in
     static const struct np_listener_handler handler = {.on_accept = on_accept,
                                                        .on_close = on_listener_close};
     struct np_listen_options lo = NP_LISTEN_OPTIONS_INIT;
+    lo.share = s->opts.share;
     if (s->listener || s->closing)
         return np_err_set(info, NEAP_EBUSY, "the server listens already");
     return np_tcp_listen(s->bus->loop, host, port, &lo, &handler, s, &s->listener, info);

@@ -14,14 +14,15 @@
 struct np_bus_server;
 
 struct np_bus_server_options {
-    const char *name;      /* told to clients; NULL: "neap" */
-    size_t max_control;    /* bytes of a protocol line, default 4096 */
-    size_t max_pending;    /* bytes waiting for a client, default 64 MiB: it is closed then */
-    size_t max_clients;    /* default 65536 */
-    size_t max_subs;       /* of one client, default 65536 */
-    int64_t ping_interval; /* ns, default 2 min; 0 never pings */
-    int max_pings;         /* unanswered, default 2: closed as stale when one more is due */
-    int64_t write_timeout; /* ns that bytes may wait and none leave, default 10 s */
+    const char *name;            /* told to clients; NULL: "neap" */
+    size_t max_control;          /* bytes of a protocol line, default 4096 */
+    size_t max_pending;          /* bytes waiting for a client, default 64 MiB: it is closed then */
+    size_t max_clients;          /* default 65536 */
+    size_t max_subs;             /* of one client, default 65536 */
+    int64_t ping_interval;       /* ns, default 2 min; 0 never pings */
+    int max_pings;               /* unanswered, default 2: closed as stale when one more is due */
+    int64_t write_timeout;       /* ns that bytes may wait and none leave, default 10 s */
+    struct np_share_user *share; /* the port may be shared, see net/share.h; default NULL */
 };
 #define NP_BUS_SERVER_OPTIONS_INIT                                                          \
     {                                                                                       \

@@ -80,7 +80,7 @@ static void on_end(struct np_http1_parser *p)
 static void end_exchange(struct np_http_conn *c)
 {
     struct np_http_exchange *x = &c->x;
-    if (x->server->closing) c->close_after = true;
+    if (x->server->closing && !x->server->successor) c->close_after = true;
     if (c->close_after) {
         np_http_conn_finish(c);
         return;
@@ -97,6 +97,7 @@ static void end_exchange(struct np_http_conn *c)
     x->started = x->finished = x->body_complete = false;
     c->body_wanted = c->body_told = c->want_continue = false;
     c->discarded = 0;
+    if (x->server->successor) np_http_conn_pass_on(c);
 }
 
 /* Whether bytes may be parsed, or must wait. */

@@ -85,7 +85,8 @@ static int64_t body_left(const struct np_http_conn *c)
 static bool keeps_alive(const struct np_http_conn *c, const struct answer *a)
 {
     const struct np_http_server *s = c->x.server;
-    if (!c->x.head.keep_alive || c->close_after || s->closing || a->given.close) return false;
+    if (s->closing && !s->successor) return false;
+    if (!c->x.head.keep_alive || c->close_after || a->given.close) return false;
     if (s->opts.max_requests && c->requests >= s->opts.max_requests) return false;
     if (a->framing == NP_FRAMING_CLOSE) return false;
     if (c->x.body_complete) return true;

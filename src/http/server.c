@@ -27,6 +27,7 @@ void np_http_server_options_init(struct np_http_server_options *o)
 static void free_server(struct np_http_server *s)
 {
     struct np_link *l;
+    np_http_server_leave_succession(s);
     while ((l = np_list_pop_front(&s->spare_conns)))
         np_http_conn_free(np_container_of(l, struct np_http_conn, link));
     np_timer_stop(&s->grace);
@@ -104,8 +105,10 @@ void np_http_server_close(struct np_http_server *s, int64_t grace)
     bool at_once = grace <= 0;
     if (s->closing && (s->aborting || !at_once)) return;
     if (!s->closing) {
-        for (size_t i = 0; i < s->nlisteners; i++)
+        for (size_t i = 0; i < s->nlisteners; i++) {
+            if (!at_once) np_listener_accept_pending(s->listeners[i]);
             np_listener_close(s->listeners[i]);
+        }
         s->nlisteners = 0;
     }
     s->closing = true;
@@ -175,8 +178,16 @@ static enum neap_err make_room(struct np_http_server *s, struct neap_errinfo *in
     return NEAP_OK;
 }
 
+static void on_active(struct np_listener *l, bool active)
+{
+    struct np_listener *old = active ? np_listener_predecessor(l) : NULL;
+    if (!old || np_listener_get_handler(old) != &on_listener) return;
+    np_http_server_succeed(np_listener_arg(l), np_listener_arg(old));
+}
+
 static void add_listener(struct np_http_server *s, struct np_listener *l)
 {
+    np_listener_on_active(l, on_active);
     s->listeners[s->nlisteners++] = l;
     s->listeners_left++;
 }
@@ -210,6 +221,8 @@ enum neap_err np_http_server_new(struct np_loop *loop, const struct np_http_serv
 {
     struct np_http_server *s = np_calloc(1, sizeof *s);
     if (!s) return NEAP_ENOMEM;
+    np_link_init(&s->predecessors);
+    np_link_init(&s->succession);
     if (opts)
         s->opts = *opts;
     else

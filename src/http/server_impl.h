@@ -4,6 +4,7 @@
  *   conn.c      a connection's turns: bytes in, parsing, handlers, timeouts
  *   conn_life.c its beginning and end, its buffers
  *   exchange.c  bytes out: answers
+ *   pass_on.c   connections that go over to another server
  *   refuse.c    answers that the server gives by itself
  *
  * Private to the layer. One thread, the loop's.
@@ -47,6 +48,9 @@ struct np_http_server {
     int64_t wall_second;
     int64_t wall_checked; /* the loop's now when wall_second was read */
     struct np_http_prefix prefixes[NP_HTTP_PREFIXES];
+    struct np_http_server *successor; /* takes over connections between their exchanges; or NULL */
+    struct np_link predecessors;      /* those whose successor this is, by `succession` */
+    struct np_link succession;
     bool closing;
     bool aborting; /* … at once */
     struct np_timer grace;
@@ -147,5 +151,14 @@ NEAP_MUST_CHECK enum neap_err np_http_write_prefix(struct np_http_server *s, str
 
 /* server.c */
 void np_http_server_conn_gone(struct np_http_server *s);
+
+/* pass_on.c */
+/* A listener of the server's began to do the work of another server's: that one passes its
+ * connections on. */
+void np_http_server_succeed(struct np_http_server *s, struct np_http_server *old);
+/* The connection is between two exchanges: its server's successor gets it, if there is one. */
+void np_http_conn_pass_on(struct np_http_conn *c);
+/* The server is about to be freed. */
+void np_http_server_leave_succession(struct np_http_server *s);
 
 #endif

@@ -34,8 +34,11 @@ static enum neap_err prepare_tcp(int fd, const union np_addr *addr, const char *
         if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only) < 0)
             return failed(info, "set up", text);
     }
-    if (bind(fd, &addr->sa, np_addr_len(&addr->sa)) < 0 ||
-        listen(fd, opts->backlog > 0 ? opts->backlog : SOMAXCONN) < 0)
+    if (bind(fd, &addr->sa, np_addr_len(&addr->sa)) < 0) return failed(info, "listen on", text);
+    /* After binding: who listens there already, whatever his options, was an error just now. */
+    if (opts->join_later && switch_on(fd, SOL_SOCKET, SO_REUSEPORT) < 0)
+        return failed(info, "share", text);
+    if (listen(fd, opts->backlog > 0 ? opts->backlog : SOMAXCONN) < 0)
         return failed(info, "listen on", text);
     return NEAP_OK;
 }

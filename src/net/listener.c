@@ -17,9 +17,14 @@
 
 #include "base/alloc.h"
 #include "net/listen.h"
+#include "net/share_claim.h"
 #include "net/uvstream.h"
 
-enum { BATCH = 64 }; /* connections accepted before others get a turn */
+enum {
+    BATCH = 64, /* connections accepted before others get a turn */
+    PENDING_MAX = 4096,
+    TURNED_AWAY = 32 /* at a time, when descriptors have run out */
+};
 static const int64_t no_fd_pause = NP_NS_PER_SEC / 10; /* after running out of descriptors */
 
 struct np_listener {
@@ -31,7 +36,13 @@ struct np_listener {
     int fd;
     int reserve; /* a descriptor to give up when there are no others; or -1 */
     bool paused; /* by its owner */
+    struct np_share_claim
+        claim; /* to a socket that others listen on as well; group NULL: its own */
+    void (*on_active)(struct np_listener *l, bool active);
+    const char *busy; /* what a connection is told when descriptors have run out */
+    size_t busy_len;
     bool closing;
+    int64_t told_at;       /* when the log last said so */
     struct np_timer no_fd; /* armed: paused for want of descriptors */
     union np_addr address;
     dev_t path_dev; /* what was bound, so that nobody else's file is removed */
@@ -48,7 +59,8 @@ static void on_poll(uv_poll_t *poll, int status, int events);
 static void update_polling(struct np_listener *l)
 {
     if (l->closing) return;
-    if (l->paused || np_timer_armed(&l->no_fd))
+    bool idle = l->claim.group && !l->claim.active;
+    if (l->paused || idle || np_timer_armed(&l->no_fd))
         uv_poll_stop(&l->poll);
     else
         uv_poll_start(&l->poll, UV_READABLE, on_poll);
@@ -61,16 +73,41 @@ static void on_no_fd_over(struct np_timer *t)
     update_polling(l);
 }
 
-static void out_of_descriptors(struct np_listener *l, int err)
+/* Says why to those that wait, as far as one descriptor goes. What they sent is read first: closing
+ * a socket with unread bytes would reset it, and the words with it. */
+static void turn_away(struct np_listener *l)
+{
+    char rest[4096];
+    for (int i = 0; i < TURNED_AWAY; i++) {
+        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) return;
+        if (l->busy) {
+            ssize_t n = send(fd, l->busy, l->busy_len, MSG_NOSIGNAL);
+            shutdown(fd, SHUT_WR);
+            for (int k = 0; n > 0 && k < 4 && read(fd, rest, sizeof rest) > 0; k++) {
+            }
+        }
+        close(fd);
+    }
+}
+
+static void tell_out_of_descriptors(struct np_listener *l, int err)
 {
     char text[NP_ADDR_TEXT_MAX];
+    int64_t now = np_loop_now(l->loop);
+    if (l->told_at && now - l->told_at < NP_NS_PER_SEC) return;
+    l->told_at = now;
     np_listener_address(l, text, sizeof text);
     np_logf(l->loop->log, NP_LOG_WARN, "cannot accept on %s: %s; pausing for 100 ms", text,
             strerror(err));
+}
+
+static void out_of_descriptors(struct np_listener *l, int err)
+{
+    tell_out_of_descriptors(l, err);
     if ((err == EMFILE || err == ENFILE) && l->reserve >= 0) {
         close(l->reserve);
-        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) close(fd);
+        turn_away(l);
         l->reserve = open_reserve();
     }
     /* If even the timer cannot be had, the next turn tries again. */
@@ -79,6 +116,7 @@ static void out_of_descriptors(struct np_listener *l, int err)
 
 static void hand_over(struct np_listener *l, int fd)
 {
+    atomic_uint *count = l->claim.group ? np_share_open_count(&l->claim) : NULL;
     struct np_stream *s;
     enum neap_err err = np_uvstream_from_fd(l->loop, l->ops, fd, &s);
     if (err) {
@@ -86,16 +124,32 @@ static void hand_over(struct np_listener *l, int fd)
         np_logf(l->loop->log, NP_LOG_WARN, "dropped a connection: %s", neap_err_text(err));
         return;
     }
+    if (count) atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+    s->counted = count;
     l->handler->on_accept(l, s);
+}
+
+/* A connection that another worker accepted. */
+static void on_take(struct np_share_claim *c, int fd)
+{
+    struct np_listener *l = np_container_of(c, struct np_listener, claim);
+    hand_over(l, fd);
+}
+
+static void on_claim_update(struct np_share_claim *c)
+{
+    struct np_listener *l = np_container_of(c, struct np_listener, claim);
+    update_polling(l);
+    if (l->on_active && !l->closing) l->on_active(l, c->active);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct np_listener *l = poll->data;
-    for (int i = 0; i < BATCH && !l->closing && !l->paused; i++) {
+    for (int i = 0; i < BATCH && uv_is_active((uv_handle_t *)poll) && !l->closing; i++) {
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            hand_over(l, fd);
+            if (!l->claim.group || !np_share_hand_out(&l->claim, fd)) hand_over(l, fd);
             continue;
         }
         switch (errno) {
@@ -113,11 +167,21 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     }
 }
 
+void np_listener_accept_pending(struct np_listener *l)
+{
+    bool idle = l->claim.group && !l->claim.active;
+    for (int i = 0; i < PENDING_MAX && !l->closing && !idle; i++) {
+        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) return;
+        hand_over(l, fd);
+    }
+}
+
 static void remove_path(struct np_listener *l)
 {
     struct stat st;
     const struct sockaddr_un *un = (const struct sockaddr_un *)&l->address.ss;
-    if (un->sun_family != AF_UNIX || !un->sun_path[0]) return;
+    if (un->sun_family != AF_UNIX || !un->sun_path[0] || l->path_ino == 0) return;
     if (lstat(un->sun_path, &st) == 0 && st.st_dev == l->path_dev && st.st_ino == l->path_ino)
         unlink(un->sun_path);
 }
@@ -139,6 +203,7 @@ void np_listener_close(struct np_listener *l)
     remove_path(l);
     uv_close((uv_handle_t *)&l->poll, on_closed); /* stops polling at once */
     close(l->fd);
+    np_share_release(&l->claim);
     if (l->reserve >= 0) close(l->reserve);
 }
 
@@ -170,6 +235,40 @@ static enum neap_err listener_new(struct np_loop *loop, int fd, const struct np_
     return NEAP_OK;
 }
 
+static enum neap_err set_busy(struct np_listener **l, const struct np_listen_options *opts,
+                              enum neap_err err)
+{
+    if (err) return err;
+    (*l)->busy = opts->busy;
+    (*l)->busy_len = opts->busy_len;
+    return NEAP_OK;
+}
+
+/* A listener on a shared socket. NEAP_ENOTSUP: it cannot be shared. */
+static enum neap_err listen_shared(struct np_loop *loop, struct np_share_place *place,
+                                   const struct np_stream_ops *ops,
+                                   const struct np_listener_handler *h, void *arg,
+                                   struct np_listener **out, struct neap_errinfo *info)
+{
+    struct np_share_claim claim = {.update = on_claim_update, .take = on_take};
+    int fd;
+    struct np_listener *l = NULL;
+    if (!place->opts->share) return NEAP_ENOTSUP;
+    np_link_init(&claim.link);
+    enum neap_err err = np_share_claim(place->opts->share, place, &claim, &fd, info);
+    if (err) return err;
+    err = listener_new(loop, fd, ops, h, arg, &l, info);
+    if (err) {
+        close(fd);
+        np_share_release(&claim);
+        return err;
+    }
+    np_share_move(&claim, &l->claim);
+    update_polling(l);
+    *out = l;
+    return NEAP_OK;
+}
+
 enum neap_err np_tcp_listen(struct np_loop *loop, const char *host, int port,
                             const struct np_listen_options *opts,
                             const struct np_listener_handler *h, void *arg,
@@ -177,11 +276,15 @@ enum neap_err np_tcp_listen(struct np_loop *loop, const char *host, int port,
 {
     static const struct np_listen_options defaults = NP_LISTEN_OPTIONS_INIT;
     int fd;
-    enum neap_err err = np_listen_tcp_socket(host, port, opts ? opts : &defaults, &fd, info);
+    if (!opts) opts = &defaults;
+    struct np_share_place place = {.host = host, .port = port, .opts = opts};
+    enum neap_err err = listen_shared(loop, &place, &np_tcp_ops, h, arg, out, info);
+    if (err != NEAP_ENOTSUP) return set_busy(out, opts, err);
+    err = np_listen_tcp_socket(host, port, opts, &fd, info);
     if (err) return err;
     err = listener_new(loop, fd, &np_tcp_ops, h, arg, out, info);
     if (err) close(fd);
-    return err;
+    return set_busy(out, opts, err);
 }
 
 enum neap_err np_unix_listen(struct np_loop *loop, const char *path,
@@ -191,7 +294,11 @@ enum neap_err np_unix_listen(struct np_loop *loop, const char *path,
 {
     static const struct np_listen_options defaults = NP_LISTEN_OPTIONS_INIT;
     int fd;
-    enum neap_err err = np_listen_unix_socket(path, opts ? opts : &defaults, &fd, info);
+    if (!opts) opts = &defaults;
+    struct np_share_place place = {.path = path, .opts = opts};
+    enum neap_err err = listen_shared(loop, &place, &np_unix_ops, h, arg, out, info);
+    if (err != NEAP_ENOTSUP) return set_busy(out, opts, err);
+    err = np_listen_unix_socket(path, opts, &fd, info);
     if (err) return err;
     struct np_listener *l;
     err = listener_new(loop, fd, &np_unix_ops, h, arg, &l, info);
@@ -206,7 +313,23 @@ enum neap_err np_unix_listen(struct np_loop *loop, const char *path,
         l->path_ino = st.st_ino;
     }
     *out = l;
-    return NEAP_OK;
+    return set_busy(out, opts, NEAP_OK);
+}
+
+struct np_listener *np_listener_predecessor(const struct np_listener *l)
+{
+    struct np_share_claim *c = l->claim.previous;
+    return c ? np_container_of(c, struct np_listener, claim) : NULL;
+}
+
+const struct np_listener_handler *np_listener_get_handler(const struct np_listener *l)
+{
+    return l->handler;
+}
+
+void np_listener_on_active(struct np_listener *l, void (*fn)(struct np_listener *l, bool active))
+{
+    l->on_active = fn;
 }
 
 void *np_listener_arg(const struct np_listener *l)

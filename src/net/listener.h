@@ -19,6 +19,7 @@ struct np_listener_handler {
 struct np_listen_options {
     int backlog;     /* default 511 */
     bool reuse_port; /* SO_REUSEPORT; default false, so that a port in use is an error */
+    bool join_later; /* others of this process may share the port from now on; share.c's */
     bool v6_only;
     int unix_mode; /* permissions of a unix socket, 0 leaves the umask's */
     struct np_share_user
@@ -48,6 +49,13 @@ void *np_listener_arg(const struct np_listener *l);
 /* As text: "127.0.0.1:8080" or "unix:/path". */
 void np_listener_address(const struct np_listener *l, char *out, size_t size);
 int np_listener_port(const struct np_listener *l);
+/* Inside an `on_active`: the listener of the same loop whose work `l` takes over, or NULL. */
+struct np_listener *np_listener_predecessor(const struct np_listener *l);
+const struct np_listener_handler *np_listener_get_handler(const struct np_listener *l);
+/* Calls `fn` (`arg` is the listener's) when it begins and when it ceases to take connections. */
+void np_listener_on_active(struct np_listener *l, void (*fn)(struct np_listener *l, bool active));
+/* Accepts what has connected by now: before closing, which would reset those. */
+void np_listener_accept_pending(struct np_listener *l);
 void np_listener_pause(struct np_listener *l, bool paused);
 void np_listener_set_ref(struct np_listener *l, bool ref);
 void np_listener_close(struct np_listener *l); /* may be called twice */

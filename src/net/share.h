@@ -3,9 +3,10 @@
  *
  * Each worker runs the same script, so each asks for the same port. They share it: by SO_REUSEPORT,
  * a socket each; or, where that cannot be (a unix socket, one that systemd handed us, a kernel that
- * refuses) one worker accepts and hands connections out. Whoever accepts a connection while its
- * worker has clearly more of them than another passes it on, so that a few long connections do not
- * all end up in one place. A connection on its way between workers is never lost.
+ * refuses) all accept from one socket. Whoever accepts a connection while its worker has clearly
+ * more of them than another (by 4 and an eighth) passes it on, so that a few long connections do
+ * not all end up in one place, and a busy worker is not given more. A connection on its way between
+ * workers is never lost.
  *
  * A `user` is one script state's part. While a worker reloads it has two: the new state claims the
  * socket its predecessor listens on (in a held user it does not accept yet); activating the new one
@@ -29,7 +30,7 @@ struct np_share_user;
 
 enum np_share_mode {
     NP_SHARE_AUTO,     /* SO_REUSEPORT where it works, else HAND_OUT */
-    NP_SHARE_HAND_OUT, /* one worker accepts and hands out to the one with the fewest connections */
+    NP_SHARE_HAND_OUT, /* one socket; each connection goes to the worker with the fewest */
 };
 
 NEAP_MUST_CHECK enum neap_err np_share_new(unsigned workers, enum np_share_mode mode,
@@ -51,6 +52,11 @@ void np_share_user_retire(struct np_share_user *u);
 /* Its listeners are closed. NULL is allowed. */
 void np_share_user_free(struct np_share_user *u);
 
-/* listener.c and udp.c call the rest: see there. np_listen_options.share names the user. */
+/* A worker's thread is stuck or gone, and another is to take its place: its listeners get no more
+ * connections; its sockets, with what waits in their queues, are for the one that claims them under
+ * its number. */
+void np_share_drop_worker(struct np_share *s, unsigned worker);
+
+/* listener.c calls the rest: see share_claim.h. np_listen_options.share names the user. */
 
 #endif

@@ -21,6 +21,8 @@
 #ifndef NP_NET_STREAM_H
 #define NP_NET_STREAM_H
 
+#include <stdatomic.h>
+
 #include "base/buf.h"
 #include "base/list.h"
 #include "net/addr.h"
@@ -109,6 +111,7 @@ struct np_stream {
     int64_t last_write;
     size_t last_unsent;
     struct np_timer timer; /* serves them all */
+    atomic_uint *counted;  /* one of the connections counted there, until it is closed; or NULL */
     struct np_link link;   /* among the loop's lingering ones */
     struct np_defer later; /* reports a failure from the loop; a transport's while closing */
 };

@@ -181,6 +181,7 @@ static int bus_serve(lua_State *L)
     struct lua_server *ls = new_server(L);
     lua_pushvalue(L, 2);
     ls->self_ref = np_ref(L);
+    o.server.share = ls->script->share;
     enum neap_err err = np_bus_server_new(bus, &o.server, &ls->server);
     if (err) {
         np_unref(ls->script, ls->self_ref);

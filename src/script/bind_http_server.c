@@ -301,6 +301,12 @@ static const struct np_opt serve_spec[] = {
     {"server_name", NP_OPT_STRING, offsetof(struct serve_options, http.server_name), 0, 0},
     {0}};
 
+/* What a client is told whose connection cannot be served for want of descriptors. */
+static const char busy[] = "HTTP/1.1 503 Service Unavailable\r\n"
+                           "Retry-After: 1\r\nConnection: close\r\n"
+                           "Content-Type: text/plain\r\nContent-Length: 20\r\n\r\n"
+                           "too many open files\n";
+
 static enum neap_err open_server(struct lua_server *ls, const struct serve_options *o,
                                  struct neap_errinfo *info)
 {
@@ -351,6 +357,9 @@ static int http_serve(lua_State *L)
         return np_misuse(L, "opts.handler: expected function, got nil");
     }
     if (np_script_of(L)->closing) return np_fail(L, NEAP_ECLOSED, "the host is closing");
+    o.listen.share = np_script_of(L)->share;
+    o.listen.busy = busy;
+    o.listen.busy_len = sizeof busy - 1;
     struct lua_server *ls = new_server(L);
     struct neap_errinfo info;
     enum neap_err err = open_server(ls, &o, &info);

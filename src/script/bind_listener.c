@@ -315,6 +315,7 @@ static struct llistener *object_new(lua_State *L, const struct np_llistener_opti
     ll->handle = handle;
     ll->script = np_script_of(L);
     ll->opts = *opts;
+    ll->opts.listen.share = ll->script->share;
     ll->handler_ref = ll->self_ref = LUA_NOREF;
     np_link_init(&ll->conns);
     np_link_init(&ll->acceptors);
@@ -335,7 +336,7 @@ int np_llistener_new(lua_State *L, const struct np_llistener_options *opts, int 
         lua_pushvalue(L, -1);
         ll->self_ref = np_ref(L);
     }
-    enum neap_err err = make(ll->script->loop, where, &opts->listen, &handler, ll, &ll->l, &info);
+    enum neap_err err = make(ll->script->loop, where, &ll->opts.listen, &handler, ll, &ll->l, &info);
     if (err) {
         release(ll);
         return np_fail_info(L, &info);
