@@ -282,6 +282,9 @@ enum neap_err np_bus_bridge_open(struct np_bus *bus, const char *host, int port,
     if (!err) err = dial(b);
     if (err) {
         np_bus_bridge_close(b, 0, NULL, NULL);
+        if (err == NEAP_EACCES)
+            return np_err_set(info, err, "network access to %s:%d is not allowed (--allow-net)",
+                              host, port);
         return np_err_plain(info, err);
     }
     *out = b;

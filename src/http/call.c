@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "http/client_impl.h"
+#include "net/netpolicy.h"
 
 #define MAX_AHEAD ((size_t)64 * 1024) /* of a streamed body, while there is no connection yet */
 
@@ -264,6 +265,18 @@ static struct np_http_call *new_call(struct np_http_client *c, const struct np_h
     return call;
 }
 
+/* The policy does not allow it. */
+static void refused(const struct np_http_request *r, struct neap_errinfo *info)
+{
+    char where[300];
+    if (r->unix_path)
+        snprintf(where, sizeof where, "unix:%.250s", r->unix_path);
+    else
+        snprintf(where, sizeof where, strchr(r->host, ':') ? "[%.250s]:%d" : "%.250s:%d", r->host,
+                 r->port);
+    np_err_set(info, NEAP_EACCES, NP_NETPOLICY_WORDS, where);
+}
+
 enum neap_err np_http_client_call(struct np_http_client *c, const struct np_http_request *r,
                                   const struct np_http_call_handler *h, void *arg,
                                   struct np_http_call **out, struct neap_errinfo *info)
@@ -282,6 +295,8 @@ enum neap_err np_http_client_call(struct np_http_client *c, const struct np_http
         np_list_remove(&call->link);
         if (err == NEAP_ELIMIT)
             np_err_set(info, err, "%zu calls are waiting for a connection already", c->nwaiting);
+        else if (err == NEAP_EACCES)
+            refused(r, info);
         else
             np_err_plain(info, err);
         goto fail;

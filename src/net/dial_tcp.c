@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "net/dial.h"
 #include "net/dns.h"
+#include "net/netpolicy.h"
 #include "net/uvstream.h"
 
 enum { MAX_ADDRS = 16 };
@@ -179,10 +180,12 @@ enum neap_err np_tcp_dial(struct np_loop *loop, const char *host, int port,
 {
     static const struct np_dial_options defaults = NP_DIAL_OPTIONS_INIT;
     if (port <= 0 || port > 65535 || !*host) return NEAP_EINVAL;
+    enum neap_err err = np_net_check(loop, host, port);
+    if (err) return err;
     if (!opts) opts = &defaults;
     struct np_dialling *d = np_calloc(1, sizeof *d);
     if (!d) return NEAP_ENOMEM;
-    enum neap_err err = np_uvstream_new(loop, &np_tcp_ops, NP_STREAM_CONNECTING, &d->u);
+    err = np_uvstream_new(loop, &np_tcp_ops, NP_STREAM_CONNECTING, &d->u);
     if (err) {
         np_free(d);
         return err;

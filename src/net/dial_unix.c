@@ -3,6 +3,7 @@
 #include <sys/un.h>
 
 #include "net/dial.h"
+#include "net/netpolicy.h"
 #include "net/uvstream.h"
 
 static void on_connected(uv_connect_t *req, int status)
@@ -22,7 +23,8 @@ enum neap_err np_unix_dial(struct np_loop *loop, const char *path,
     struct np_uvstream *u;
     /* libuv would cut a longer one. */
     if (!*path || strlen(path) >= sizeof((struct sockaddr_un *)0)->sun_path) return NEAP_EINVAL;
-    enum neap_err err = np_uvstream_new(loop, &np_unix_ops, NP_STREAM_CONNECTING, &u);
+    enum neap_err err = np_net_check_unix(loop, path);
+    if (!err) err = np_uvstream_new(loop, &np_unix_ops, NP_STREAM_CONNECTING, &u);
     if (err) return err;
     err = np_stream_open_within(&u->s, opts ? opts->timeout : defaults.timeout);
     if (err) {

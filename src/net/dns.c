@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "net/dns_channel.h"
+#include "net/netpolicy.h"
 
 enum { NS_CLASS_IN = 1, NS_TYPE_SRV = 33 };
 
@@ -208,11 +209,12 @@ enum neap_err np_dns_resolve(struct np_loop *loop, const char *name, int family,
                              np_dns_addr_fn fn, void *arg, struct np_dns_query **out)
 {
     if (port < 0 || port > 65535) return NEAP_EINVAL;
+    enum neap_err err = np_net_check(loop, name, port);
+    if (err) return err;
     struct np_dns_query *q = query_new(loop, arg);
     if (!q) return NEAP_ENOMEM;
     q->addr_fn = fn;
     q->port = port;
-    enum neap_err err;
     if (!answer_at_once(q, name, family, &err))
         err = ask_addrs(q, name, family);
     else if (!err)
@@ -227,10 +229,12 @@ enum neap_err np_dns_resolve(struct np_loop *loop, const char *name, int family,
 enum neap_err np_dns_resolve_srv(struct np_loop *loop, const char *name, np_dns_srv_fn fn,
                                  void *arg, struct np_dns_query **out)
 {
+    enum neap_err err = np_net_check(loop, name, 0);
+    if (err) return err;
     struct np_dns_query *q = query_new(loop, arg);
     if (!q) return NEAP_ENOMEM;
     q->srv_fn = fn;
-    enum neap_err err = np_dns_channel(loop, &q->dns);
+    err = np_dns_channel(loop, &q->dns);
     if (err) {
         query_drop(q);
         return err;

@@ -27,6 +27,7 @@ typedef void (*np_dns_addr_fn)(void *arg, enum neap_err err, const char *why,
 typedef void (*np_dns_srv_fn)(void *arg, enum neap_err err, const char *why,
                               const struct np_dns_srv *records, size_t n);
 
+/* Under a policy only names are asked for that it allows, at any port: NEAP_EACCES at once. */
 /* `family` is AF_INET, AF_INET6 or AF_UNSPEC (both, sorted as RFC 6724 says). */
 NEAP_MUST_CHECK enum neap_err np_dns_resolve(struct np_loop *loop, const char *name, int family,
                                              int port, np_dns_addr_fn fn, void *arg,
@@ -37,7 +38,8 @@ NEAP_MUST_CHECK enum neap_err np_dns_resolve_srv(struct np_loop *loop, const cha
                                                  struct np_dns_query **out);
 void np_dns_cancel(struct np_dns_query *q);
 
-/* Other servers than resolv.conf's ("127.0.0.1:5353,…"), for tests and options. */
+/* Other servers than resolv.conf's ("127.0.0.1:5353,…"), for tests and options. NEAP_EACCES under a
+ * policy: what its names mean is not for a script to say. */
 NEAP_MUST_CHECK enum neap_err np_dns_set_servers(struct np_loop *loop, const char *servers);
 /* Drops the channel; pending queries end with NEAP_ECANCELED. By np_loop_fini. */
 void np_dns_free(struct np_loop *loop);

@@ -120,6 +120,7 @@ enum neap_err np_dns_channel(struct np_loop *loop, struct np_dns **out)
 enum neap_err np_dns_set_servers(struct np_loop *loop, const char *servers)
 {
     struct np_dns *dns;
+    if (loop->policy) return NEAP_EACCES;
     enum neap_err err = np_dns_channel(loop, &dns);
     if (err) return err;
     switch (ares_set_servers_ports_csv(dns->channel, servers)) {

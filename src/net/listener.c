@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "net/listen.h"
+#include "net/netpolicy.h"
 #include "net/share_claim.h"
 #include "net/uvstream.h"
 
@@ -295,6 +296,9 @@ enum neap_err np_unix_listen(struct np_loop *loop, const char *path,
     static const struct np_listen_options defaults = NP_LISTEN_OPTIONS_INIT;
     int fd;
     if (!opts) opts = &defaults;
+    if (np_net_check_listen_unix(loop, path))
+        return np_err_set(info, NEAP_EACCES, "cannot listen on %s: " NP_NETPOLICY_LISTEN_WORDS,
+                          path);
     struct np_share_place place = {.path = path, .opts = opts};
     enum neap_err err = listen_shared(loop, &place, &np_unix_ops, h, arg, out, info);
     if (err != NEAP_ENOTSUP) return set_busy(out, opts, err);

@@ -19,6 +19,7 @@
 #define NP_READ_BUF_SIZE ((size_t)64 * 1024)
 
 struct np_dns;
+struct np_netpolicy;
 
 /* Something to be done from the loop soon: before it next waits, never from inside the call that
  * asked. Embedded in what it is for; cannot fail. */
@@ -39,15 +40,16 @@ struct np_loop {
     int64_t timer_at;         /* what the uv timer is armed for, or NP_TIME_NEVER */
     bool timers_running;      /* their callbacks are being called */
     struct np_defer timers_again;
-    uv_timer_t timer;         /* the one uv timer that serves the heap */
-    uv_idle_t idle;           /* runs what is deferred; active only when something is */
-    uv_async_t wake;          /* sent by np_loop_post */
-    struct np_mpsc posts;     /* of struct np_post */
-    struct np_link deferred;  /* of struct np_defer */
-    struct np_link lingering; /* of struct np_stream: the loop\'s end closes them */
-    struct np_dns *dns;       /* made at first use */
-    struct np_link at_end;    /* of struct np_loop_end */
-    size_t handles;           /* streams, listeners, sockets, lookups not yet gone */
+    uv_timer_t timer;                  /* the one uv timer that serves the heap */
+    uv_idle_t idle;                    /* runs what is deferred; active only when something is */
+    uv_async_t wake;                   /* sent by np_loop_post */
+    struct np_mpsc posts;              /* of struct np_post */
+    struct np_link deferred;           /* of struct np_defer */
+    struct np_link lingering;          /* of struct np_stream: the loop\'s end closes them */
+    struct np_dns *dns;                /* made at first use */
+    const struct np_netpolicy *policy; /* not owned: where it may connect to; NULL: anywhere */
+    struct np_link at_end;             /* of struct np_loop_end */
+    size_t handles;                    /* streams, listeners, sockets, lookups not yet gone */
     void (*closed)(void *arg);
     void *closed_arg;
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "net/netpolicy.h"
 
 enum { MAX_QUEUED = 1 << 20 }; /* bytes */
 
@@ -104,12 +105,14 @@ enum neap_err np_udp_open(struct np_loop *loop, const char *host, int port,
 enum neap_err np_udp_connect(struct np_udp *u, const struct sockaddr *peer)
 {
     if (closing(u)) return NEAP_ECLOSED;
+    enum neap_err err = np_net_check_addr(u->loop, peer);
+    if (err) return err;
     if (u->connected) {
         int rc = uv_udp_connect(&u->uv, NULL);
         if (rc < 0) return np_err_from_uv(rc);
         u->connected = false;
     }
-    enum neap_err err = np_err_from_uv(uv_udp_connect(&u->uv, peer));
+    err = np_err_from_uv(uv_udp_connect(&u->uv, peer));
     if (!err) u->connected = true;
     return err;
 }
@@ -149,6 +152,8 @@ enum neap_err np_udp_send(struct np_udp *u, const void *p, size_t n, const struc
     if (!to && !u->connected) return NEAP_ENOTCONN;
     if (n > 65535) return NEAP_EMSGSIZE;
     if (u->connected) to = NULL;
+    enum neap_err err = to ? np_net_check_addr(u->loop, to) : NEAP_OK;
+    if (err) return err;
     uv_buf_t buf = {.base = (char *)p, .len = n};
     int rc = uv_udp_try_send(&u->uv, &buf, 1, to);
     if (rc >= 0) return NEAP_OK;
@@ -203,6 +208,8 @@ enum neap_err np_udp_local(struct np_udp *u, char *out, size_t size, int *port)
 enum neap_err np_udp_membership(struct np_udp *u, const char *group, const char *iface, bool join)
 {
     if (closing(u)) return NEAP_ECLOSED;
+    enum neap_err err = join ? np_net_check(u->loop, group, 0) : NEAP_OK;
+    if (err) return err;
     return np_err_from_uv(
         uv_udp_set_membership(&u->uv, group, iface, join ? UV_JOIN_GROUP : UV_LEAVE_GROUP));
 }

@@ -1,6 +1,8 @@
 /* Connecting from a script; see bind_dial.h. */
 #include "script/bind_dial.h"
 
+#include "net/netpolicy.h"
+
 /* Stack: …, the address as text, the stream. */
 static int dial_k(lua_State *L, enum neap_err err, void *ctx)
 {
@@ -30,6 +32,10 @@ int np_dial_wait(lua_State *L, const struct np_dial_options *dial,
     if (!ls) return np_fail(L, NEAP_ENOMEM, NULL);
     np_lstream_hold(handle, ls);
     enum neap_err err = fn(script->loop, where, dial, ls, &s);
+    if (err == NEAP_EACCES) { /* nothing was tried: the policy does not allow it */
+        np_lstream_close(ls, 0);
+        return np_fail(L, err, NP_NETPOLICY_WORDS, lua_tostring(L, address_idx));
+    }
     if (err) return dial_k(L, err, ls);
     s->max_queue = opts->max_queue;
     np_lstream_attach(ls, s);

@@ -5,6 +5,7 @@
  */
 #include "base/alloc.h"
 #include "net/dns.h"
+#include "net/netpolicy.h"
 
 #include <string.h>
 
@@ -108,6 +109,7 @@ static struct lookup *lookup_new(lua_State *L)
 static int fail(lua_State *L, struct lookup *k, enum neap_err err)
 {
     if (!err) err = k->err;
+    if (err == NEAP_EACCES) return np_fail(L, err, NP_NETPOLICY_WORDS, lua_tostring(L, 1));
     const char *why = k->why[0] ? k->why : neap_err_text(err);
     return np_fail(L, err, "cannot resolve %.100s: %s", lua_tostring(L, 1), why);
 }
@@ -210,6 +212,7 @@ static int dns_set_servers(lua_State *L)
 {
     const char *servers = luaL_checkstring(L, 1);
     enum neap_err err = np_dns_set_servers(np_script_of(L)->loop, servers);
+    if (err == NEAP_EACCES) return np_fail(L, err, "not allowed under --allow-net");
     if (err == NEAP_EBUSY) return np_fail(L, err, "lookups are under way");
     if (err) return np_fail(L, err, "not a list of name servers: %.100s", servers);
     lua_pushboolean(L, 1);

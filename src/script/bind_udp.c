@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "net/netpolicy.h"
 #include "script/luax.h"
 #include "script/modules.h"
 #include "script/state.h"
@@ -113,6 +114,17 @@ static int result(lua_State *L, enum neap_err err)
     return 1;
 }
 
+/* The same for what goes to `to` (NULL: to the peer). */
+static int sent(lua_State *L, enum neap_err err, const union np_addr *to)
+{
+    char text[NP_ADDR_TEXT_MAX];
+    const struct np_netpolicy *policy = np_script_of(L)->loop->policy;
+    if (err != NEAP_EACCES || !to || np_netpolicy_allows_addr(policy, &to->sa))
+        return result(L, err);
+    np_addr_format(&to->sa, text, sizeof text);
+    return np_fail(L, err, NP_NETPOLICY_WORDS, text);
+}
+
 /* An address and port at 'idx'. */
 static bool read_address(lua_State *L, int idx, union np_addr *out)
 {
@@ -138,7 +150,8 @@ static int udp_send(lua_State *L)
     const char *data = luaL_checklstring(L, 2, &n);
     bool addressed = !lua_isnoneornil(L, 3);
     if (addressed && !read_address(L, 3, &to)) return no_address(L, 3);
-    return result(L, np_udp_send(k->u, data, n, addressed ? &to.sa : NULL));
+    enum neap_err err = np_udp_send(k->u, data, n, addressed ? &to.sa : NULL);
+    return sent(L, err, addressed ? &to : NULL);
 }
 
 static int recv_k(lua_State *L, enum neap_err err, void *ctx)
@@ -184,7 +197,7 @@ static int udp_connect(lua_State *L)
     struct ludp *k = check(L);
     union np_addr to;
     if (!read_address(L, 2, &to)) return no_address(L, 2);
-    return result(L, np_udp_connect(k->u, &to.sa));
+    return sent(L, np_udp_connect(k->u, &to.sa), &to);
 }
 
 static int membership(lua_State *L, bool join)
