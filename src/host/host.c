@@ -258,7 +258,7 @@ static enum neap_err open_first(neap_t *n, uv_loop_t *uv)
     n->runtime.hold = hold;
     if (!n->options.keep_alive) uv_unref((uv_handle_t *)&n->wake);
     np_reload_init(&n->reload, n);
-    err = np_leases_open(&n->leases, &w->loop, n->registry);
+    err = np_leases_open(&n->leases, &w->loop, w->view);
     return err ? np_host_fail(n, err, NULL) : NEAP_OK;
 }
 

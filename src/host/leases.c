@@ -31,12 +31,13 @@ static void on_change(const struct np_change *change, void *arg)
 }
 
 enum neap_err np_leases_open(struct np_leases *l, struct np_loop *loop,
-                             struct np_registry *registry)
+                             struct np_registry_view *view)
 {
-    struct np_watch *watch;
-    enum neap_err err = np_registry_watch(registry, NULL, on_change, l, &watch);
+    struct np_view_watch *watch;
+    enum neap_err err = np_registry_view_watch(view, NULL, on_change, l, &watch);
     if (err) return err;
-    *l = (struct np_leases){.registry = registry, .loop = loop, .watch = watch};
+    *l = (struct np_leases){
+        .registry = np_registry_view_registry(view), .loop = loop, .watch = watch};
     np_timer_init(&l->timer, loop, on_timer);
     np_timer_set_background(&l->timer, true);
     np_defer_init(&l->look, on_look);
@@ -46,7 +47,7 @@ enum neap_err np_leases_open(struct np_leases *l, struct np_loop *loop,
 void np_leases_close(struct np_leases *l)
 {
     if (!l->registry) return;
-    np_watch_close(l->watch);
+    np_view_watch_close(l->watch);
     np_timer_stop(&l->timer);
     np_defer_cancel(&l->look);
     l->registry = NULL;

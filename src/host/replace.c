@@ -11,7 +11,6 @@
 
 #include "base/alloc.h"
 #include "host/host.h"
-#include "host/interim.h"
 
 #define PATIENCE 4 /* script_timeouts, after it was found stuck, until it is replaced */
 

@@ -4,7 +4,7 @@
 #include "base/alloc.h"
 #include "bus/bus.h"
 #include "host/host.h"
-#include "host/interim.h"
+#include "script/view_loop.h"
 
 struct np_worker *np_worker_new(neap_t *n, unsigned id)
 {

@@ -17,8 +17,14 @@ enum neap_err np_registry_new(const struct np_registry_options *opts, struct np_
 {
     struct np_registry *r = np_calloc(1, sizeof *r);
     if (r == NULL) return NEAP_ENOMEM;
+    pthread_mutexattr_t recursive;
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&r->lock, &recursive);
+    pthread_mutexattr_destroy(&recursive);
     r->opts = opts ? *opts : default_options;
     r->index = r->extinct = 1;
+    np_map_init(&r->reserved);
     np_map_init(&r->services);
     np_map_init(&r->leases);
     np_heap_init(&r->expiries);
@@ -27,8 +33,38 @@ enum neap_err np_registry_new(const struct np_registry_options *opts, struct np_
     return NEAP_OK;
 }
 
+void np_registry_lock(struct np_registry *r)
+{
+    pthread_mutex_lock(&r->lock);
+}
+
+void np_registry_unlock(struct np_registry *r)
+{
+    pthread_mutex_unlock(&r->lock);
+}
+
+void np_service_cell_unref(struct np_service_cell *c)
+{
+    if (c == NULL) return;
+    if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) == 1) np_free(c);
+}
+
+static struct np_service_cell *cell_new(void)
+{
+    struct np_service_cell *c = np_calloc(1, sizeof *c);
+    if (c != NULL) atomic_init(&c->refs, 1);
+    return c;
+}
+
+static void cell_set(struct np_service_cell *c, uint64_t index)
+{
+    if (c != NULL) atomic_store_explicit(&c->index, index, memory_order_release);
+}
+
 static void service_free(struct service *s)
 {
+    cell_set(s->cell, NP_CELL_GONE);
+    np_service_cell_unref(s->cell);
     for (size_t i = 0; i < s->len; i++)
         np_endpoint_unref(s->members[i]);
     np_snapshot_unref(s->snapshot);
@@ -58,11 +94,14 @@ void np_registry_free(struct np_registry *r)
     for (size_t it = 0; (entry = np_map_next(&r->leases, &it)) != NULL;) {
         struct lease *l = entry->value;
         np_endpoint_unref(l->endpoint);
+        np_free(l->holders);
         np_free(l);
     }
+    np_map_fini(&r->reserved);
     np_map_fini(&r->services);
     np_map_fini(&r->leases);
     np_heap_fini(&r->expiries);
+    pthread_mutex_destroy(&r->lock);
     np_free(r);
 }
 
@@ -79,7 +118,8 @@ enum neap_err np_registry_service(struct np_registry *r, const char *name, struc
         if (s == NULL) return NEAP_ENOMEM;
         np_link_init(&s->watches);
         s->name = np_strdup(name);
-        if (s->name == NULL) goto fail;
+        s->cell = cell_new();
+        if (s->name == NULL || s->cell == NULL) goto fail;
         if (np_map_set(&r->services, name, strlen(name), s, NULL) != NEAP_OK) goto fail;
     }
     *out = s;
@@ -99,6 +139,7 @@ void np_registry_service_gone(struct np_registry *r, struct service *s)
 static void touch(struct np_registry *r, struct service *s)
 {
     s->index = ++r->index;
+    cell_set(s->cell, s->index);
     np_snapshot_unref(s->snapshot);
     s->snapshot = NULL;
 }
@@ -166,6 +207,7 @@ static void remove_lease(struct np_registry *r, struct lease *l, bool expired)
     np_heap_remove(&r->expiries, &l->node);
     leave_service(r, l->service, e, expired);
     np_endpoint_unref(e);
+    np_free(l->holders);
     np_free(l);
 }
 
@@ -178,15 +220,17 @@ static enum neap_err arm(struct np_registry *r, struct lease *l, int64_t ttl, in
 }
 
 /* Writes an id that is free: the service's name and `*serial`, a number it did not have lately. */
-static enum neap_err free_id(struct np_registry *r, const char *service, char *buf, size_t size,
-                             uint64_t *serial, struct neap_errinfo *info)
+enum neap_err np_registry_free_id(struct np_registry *r, const char *service, char *buf,
+                                  size_t size, uint64_t *serial, struct neap_errinfo *info)
 {
     struct service *s = find_service(r, service);
     *serial = s ? s->serial + 1 : 1;
-    for (size_t tries = 0; tries <= r->leases.len; tries++, ++*serial) {
+    for (size_t tries = 0; tries <= r->leases.len + r->reserved.len; tries++, ++*serial) {
         int n = snprintf(buf, size, "%s-%" PRIu64, service, *serial);
         if (n < 0 || (size_t)n >= size || (size_t)n > r->opts.max_id) break;
-        if (np_map_get(&r->leases, buf, (size_t)n) == NULL) return NEAP_OK;
+        bool taken = np_map_get(&r->leases, buf, (size_t)n) != NULL ||
+                     np_map_get(&r->reserved, buf, (size_t)n) != NULL;
+        if (!taken) return NEAP_OK;
     }
     return np_err_set(info, NEAP_ELIMIT, "no id is left for '%.64s'", service);
 }
@@ -265,6 +309,7 @@ fail:
 enum neap_err np_registry_register(struct np_registry *r, const struct np_registration *reg,
                                    int64_t now, struct np_endpoint **out, struct neap_errinfo *info)
 {
+    NP_REGISTRY_LOCKED(r);
     char id[512];
     uint64_t serial = 0;
     struct np_endpoint_desc desc = reg->desc;
@@ -273,7 +318,7 @@ enum neap_err np_registry_register(struct np_registry *r, const struct np_regist
     enum neap_err err = np_registry_check(&r->opts, reg, info);
     if (err != NEAP_OK) return err;
     if (desc.id == NULL) {
-        err = free_id(r, desc.service, id, sizeof id, &serial, info);
+        err = np_registry_free_id(r, desc.service, id, sizeof id, &serial, info);
         if (err != NEAP_OK) return err;
         desc.id = id;
     }
@@ -294,6 +339,7 @@ enum neap_err np_registry_register(struct np_registry *r, const struct np_regist
 
 enum neap_err np_registry_deregister(struct np_registry *r, const char *id)
 {
+    NP_REGISTRY_LOCKED(r);
     struct lease *l = np_map_get(&r->leases, id, strlen(id));
     if (r->notifying != NULL) return NEAP_EBUSY;
     if (l == NULL) return NEAP_ENOTFOUND;
@@ -303,6 +349,7 @@ enum neap_err np_registry_deregister(struct np_registry *r, const char *id)
 
 enum neap_err np_registry_heartbeat(struct np_registry *r, const char *id, int64_t now)
 {
+    NP_REGISTRY_LOCKED(r);
     struct lease *l = np_map_get(&r->leases, id, strlen(id));
     if (l == NULL) return NEAP_ENOTFOUND;
     return arm(r, l, l->ttl, now);
@@ -310,6 +357,7 @@ enum neap_err np_registry_heartbeat(struct np_registry *r, const char *id, int64
 
 int64_t np_registry_expire(struct np_registry *r, int64_t now)
 {
+    NP_REGISTRY_LOCKED(r);
     struct np_heap_node *n = NULL;
     while ((n = np_heap_min(&r->expiries)) != NULL && n->key <= now && r->notifying == NULL) {
         remove_lease(r, np_container_of(n, struct lease, node), true);
@@ -320,6 +368,7 @@ int64_t np_registry_expire(struct np_registry *r, int64_t now)
 enum neap_err np_registry_lookup(struct np_registry *r, const char *service,
                                  struct np_snapshot **out)
 {
+    NP_REGISTRY_LOCKED(r);
     struct service *s = find_service(r, service);
     uint64_t index = np_registry_service_index(r, service);
     if (s == NULL || s->len == 0) return np_snapshot_new(NULL, 0, index, out);
@@ -334,6 +383,7 @@ enum neap_err np_registry_lookup(struct np_registry *r, const char *service,
 struct np_endpoint *np_registry_get(const struct np_registry *r, const char *id, int64_t *ttl,
                                     int64_t *expires)
 {
+    NP_REGISTRY_LOCKED(r);
     struct lease *l = np_map_get(&r->leases, id, strlen(id));
     if (l == NULL) return NULL;
     if (ttl != NULL) *ttl = l->ttl;
@@ -348,12 +398,14 @@ uint64_t np_registry_index(const struct np_registry *r)
 
 uint64_t np_registry_service_index(const struct np_registry *r, const char *service)
 {
+    NP_REGISTRY_LOCKED(r);
     struct service *s = find_service(r, service);
     return s != NULL && s->len > 0 ? s->index : r->extinct;
 }
 
 bool np_registry_next_service(const struct np_registry *r, size_t *it, struct np_service_info *out)
 {
+    NP_REGISTRY_LOCKED(r);
     struct np_map_entry *entry = NULL;
     while ((entry = np_map_next(&r->services, it)) != NULL) {
         struct service *s = entry->value;
@@ -366,5 +418,6 @@ bool np_registry_next_service(const struct np_registry *r, size_t *it, struct np
 
 size_t np_registry_endpoint_count(const struct np_registry *r)
 {
+    NP_REGISTRY_LOCKED(r);
     return r->leases.len;
 }

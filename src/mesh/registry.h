@@ -1,10 +1,11 @@
 /* The registry: which instances each service has, for as long as their leases are renewed.
  *
- * One owner (a thread, or a lock around it) changes and asks it; what it hands out, snapshots and
- * endpoints, any thread may read. Ids are unique in the whole registry. Every change of a service
- * raises the global index by one and gives the service that number as its own; neither is ever 0 or
- * goes back, and one service's churn leaves the index of the others alone. A service that has no
- * instance has the index at which a service last lost its last one.
+ * Any thread may change and ask it: it has a lock, held for one call. What it lends ("borrowed
+ * until the next change") is only safe inside np_registry_lock. Snapshots and endpoints any thread
+ * may read; view.h is the way to read often. Ids are unique in the whole registry. Every change of
+ * a service raises the global index by one and gives the service that number as its own; neither is
+ * ever 0 or goes back, and one service's churn leaves the index of the others alone. A service that
+ * has no instance has the index at which a service last lost its last one.
  *
  * Time is passed in; nothing here knows a clock.
  */
@@ -44,6 +45,10 @@ NEAP_MUST_CHECK enum neap_err np_registry_new(const struct np_registry_options *
 /* Closes the watches that are still open. Snapshots and endpoints live on. NULL is allowed. */
 void np_registry_free(struct np_registry *r);
 
+/* Keeps the other threads out; nests. */
+void np_registry_lock(struct np_registry *r);
+void np_registry_unlock(struct np_registry *r);
+
 /* Registers, or updates the instance with that id in place: its lease starts anew and its
  * statistics stay; if nothing differs, no index moves and no watch is called. An id that stood in
  * another service moves. `*out` (may be NULL) is borrowed until the next change.
@@ -79,6 +84,30 @@ struct np_service_info {
 /* `*it` starts at 0; false at the end. In order of first registration; no change meanwhile. */
 bool np_registry_next_service(const struct np_registry *r, size_t *it, struct np_service_info *out);
 size_t np_registry_endpoint_count(const struct np_registry *r);
+
+/* --- one registration of many holders: what the workers of a host, which all run the same script,
+ * register of one address is one instance. */
+
+/* As np_registry_register, and `who` (of `worker`) holds it from here on. Without an id: the
+ * instance of that service at that address that others, and not `who`, joined; else a new one. Two
+ * who differ in the rest of the description: the last one's stands. `*out` (not NULL) is one
+ * reference. */
+NEAP_MUST_CHECK enum neap_err np_registry_join(struct np_registry *r,
+                                               const struct np_registration *reg, const void *who,
+                                               unsigned worker, int64_t now,
+                                               struct np_endpoint **out, struct neap_errinfo *info);
+/* Removes it when nobody else holds it. NEAP_ENOTFOUND, NEAP_EBUSY. */
+NEAP_MUST_CHECK enum neap_err np_registry_leave(struct np_registry *r, const char *id,
+                                                const void *who);
+/* The id that np_registry_join would give it, kept for it until then, or until _unreserve. */
+NEAP_MUST_CHECK enum neap_err np_registry_reserve(struct np_registry *r,
+                                                  const struct np_registration *reg,
+                                                  const void *who, char *id, size_t size,
+                                                  struct neap_errinfo *info);
+void np_registry_unreserve(struct np_registry *r, const char *id);
+/* A worker is gone: what only it held stands until its lease ends, for another to join; what has no
+ * lease is removed. */
+void np_registry_drop_worker(struct np_registry *r, unsigned worker);
 
 enum np_change_kind { NP_CHANGE_ADDED, NP_CHANGE_UPDATED, NP_CHANGE_REMOVED };
 struct np_change {

@@ -3,14 +3,24 @@
 #ifndef NP_MESH_REGISTRY_IMPL_H
 #define NP_MESH_REGISTRY_IMPL_H
 
+#include <pthread.h>
+
 #include "base/hash.h"
 #include "base/heap.h"
 #include "base/list.h"
 #include "mesh/registry.h"
 
+/* What views look at to know whether a service has changed. */
+struct np_service_cell {
+    atomic_uint refs;
+    atomic_ullong index; /* the service's; NP_CELL_GONE when the service is forgotten */
+};
+#define NP_CELL_GONE UINT64_MAX
+
 /* A service stands while it has instances or watches. */
 struct service {
     char *name;
+    struct np_service_cell *cell;
     uint64_t serial;              /* of the newest id that was made up for it */
     uint64_t index;               /* 0 while it has had no instance yet */
     struct np_endpoint **members; /* each owns a reference; in order of registration */
@@ -20,12 +30,21 @@ struct service {
     struct np_link watches;
 };
 
+/* Who wants a registration to stand: it ends with the last of them. */
+struct holder {
+    const void *who;
+    unsigned worker;
+};
+
 /* An instance's registration; in the heap while it has a time to live. */
 struct lease {
     struct np_heap_node node;
     struct np_endpoint *endpoint; /* owns a reference */
     struct service *service;
     int64_t ttl;
+    bool joined; /* it was registered by np_registry_join */
+    struct holder *holders;
+    size_t nholders;
 };
 
 struct np_watch {
@@ -38,8 +57,10 @@ struct np_watch {
 };
 
 struct np_registry {
+    pthread_mutex_t lock; /* recursive: a watch may look up and renew */
     struct np_registry_options opts;
-    uint64_t index;
+    atomic_ullong index;
+    struct np_map reserved; /* ids that were promised by np_registry_reserve */
     uint64_t extinct;       /* the index at which a service last lost its last instance */
     struct np_map services; /* name → struct service */
     struct np_map leases;   /* id → struct lease */
@@ -52,11 +73,27 @@ struct np_registry {
     bool sweep;                /* one of them was closed meanwhile */
 };
 
+/* Holds the lock until the block is left. */
+static inline void np_registry_unlock_at_end(struct np_registry **r)
+{
+    np_registry_unlock(*r);
+}
+#define NP_REGISTRY_LOCKED(r)                                                                 \
+    struct np_registry *locked_ __attribute__((cleanup(np_registry_unlock_at_end), unused)) = \
+        (np_registry_lock((struct np_registry *)(r)), (struct np_registry *)(r))
+
+void np_service_cell_unref(struct np_service_cell *c); /* NULL is allowed */
+
 /* registry.c */
 NEAP_MUST_CHECK enum neap_err np_registry_service(struct np_registry *r, const char *name,
                                                   struct service **out);
 /* Frees the service if nothing holds it. */
 void np_registry_service_gone(struct np_registry *r, struct service *s);
+
+/* Writes an id that is free: the service's name and `*serial`, a number it did not have lately. */
+NEAP_MUST_CHECK enum neap_err np_registry_free_id(struct np_registry *r, const char *service,
+                                                  char *buf, size_t size, uint64_t *serial,
+                                                  struct neap_errinfo *info);
 
 /* registry_watch.c. The service is the caller's to drop afterwards (np_registry_service_gone). */
 void np_registry_notify(struct np_registry *r, struct service *s, const struct np_change *change);

@@ -12,6 +12,7 @@ enum neap_err np_registry_watch(struct np_registry *r, const char *service, np_w
                                 void *arg, struct np_watch **out)
 {
     struct service *s = NULL;
+    NP_REGISTRY_LOCKED(r);
     if (service != NULL && !np_service_name_ok(service, r->opts.max_name)) return NEAP_EINVAL;
     if (r->watch_count >= r->opts.max_watches) return NEAP_ELIMIT;
     struct np_watch *w = np_calloc(1, sizeof *w);
@@ -46,8 +47,9 @@ static void watch_free(struct np_watch *w)
 void np_watch_close(struct np_watch *w)
 {
     if (w == NULL || w->fn == NULL) return;
-    w->fn = NULL;
     struct np_registry *r = w->registry;
+    NP_REGISTRY_LOCKED(r);
+    w->fn = NULL;
     r->watch_count--;
     if (r->notifying != NULL && (w->service == NULL || w->service == r->notifying)) {
         r->sweep = true; /* the round that runs may stand on it */

@@ -9,7 +9,7 @@ struct np_upstream {
     struct np_registry *registry;
     struct np_watch *watch;
     struct np_balancer *balancer;
-    bool stale;
+    atomic_bool stale; /* set by whoever changes the service */
     char *service;
     char **tags;
     size_t ntags;
@@ -85,8 +85,12 @@ static enum neap_err load(struct np_upstream *u, struct np_snapshot **out)
 static void refresh(struct np_upstream *u)
 {
     struct np_snapshot *set = NULL;
-    if (!u->stale || load(u, &set) != NEAP_OK) return;
-    if (np_balancer_update(u->balancer, set) == NEAP_OK) u->stale = false;
+    if (!atomic_exchange(&u->stale, false)) return;
+    if (load(u, &set) != NEAP_OK) {
+        u->stale = true;
+        return;
+    }
+    if (np_balancer_update(u->balancer, set) != NEAP_OK) u->stale = true;
     np_snapshot_unref(set);
 }
 

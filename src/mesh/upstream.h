@@ -1,8 +1,8 @@
 /* An upstream: a service as a caller sees it, a balancer that follows the registry.
  *
  * A watch marks it stale, and the next pick takes the new snapshot; so a burst of changes costs one
- * update, and a pick between changes touches the balancer only. It belongs to the thread that owns
- * the registry and must be freed before it.
+ * update, and a pick between changes touches the balancer only. It belongs to one thread and must
+ * be freed before the registry.
  */
 #ifndef NP_MESH_UPSTREAM_H
 #define NP_MESH_UPSTREAM_H

@@ -8,8 +8,8 @@
  * endpoints are counted: an old one goes with its last reader.
  *
  * Watches through a view are told on the view's thread, in the order of the changes, from
- * np_registry_view_dispatch: `wake` (any thread, under no lock) says that there is something to
- * dispatch.
+ * np_registry_view_dispatch: `wake` (any thread, under the registry's lock) says that there is
+ * something to dispatch.
  */
 #ifndef NP_MESH_VIEW_H
 #define NP_MESH_VIEW_H
@@ -24,6 +24,7 @@ NEAP_MUST_CHECK enum neap_err np_registry_view_new(struct np_registry *r, void (
 /* Before the registry. NULL is allowed. */
 void np_registry_view_free(struct np_registry_view *v);
 struct np_registry *np_registry_view_registry(const struct np_registry_view *v);
+void *np_registry_view_arg(const struct np_registry_view *v);
 
 /* The newest snapshot, borrowed until the next call on the view; empty if the service has no
  * instance. NEAP_ENOMEM. */

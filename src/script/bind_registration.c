@@ -8,10 +8,12 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "mesh/view.h"
 #include "script/bind_endpoint.h"
 #include "script/luax.h"
 
 #define TYPE "neap.registration"
+#define ID_MAX 512
 #define BEATS 3 /* heartbeats within a time to live */
 
 static const char list_key; /* of the state's list in the Lua registry */
@@ -21,9 +23,11 @@ struct registration {
     struct np_script *script;
     struct np_drain drain;
     struct np_timer timer;
-    struct np_watch *watch;       /* NULL when it has ended */
-    struct np_endpoint *endpoint; /* as it stands, or as it last stood */
+    struct np_activation activation; /* registers it, where the state is held until then */
+    struct np_view_watch *watch;     /* NULL when it has ended */
+    struct np_endpoint *endpoint;    /* as it stands, or as it last stood */
     int64_t ttl;
+    bool waiting;   /* for the state's activation */
     bool automatic; /* the id was not the script's choice */
     unsigned boxes; /* userdata that point to it: one, or two while one waits for its end */
 };
@@ -44,23 +48,29 @@ static void release(struct registration *r)
 static void end(struct registration *r)
 {
     if (!is_open(r)) return;
-    np_watch_close(r->watch);
+    np_view_watch_close(r->watch);
     r->watch = NULL;
+    np_activation_cancel(&r->activation);
     np_timer_stop(&r->timer);
     np_drain_remove(&r->drain);
     np_list_remove(&r->link);
     release(r);
 }
 
-static void deregister(struct registration *r)
+static void take_back(struct registration *r)
 {
     struct np_registry *registry = r->script->registry;
-    /* Its watch is told of it and would end it: not before we are through. */
-    r->boxes++;
-    if (np_registry_deregister(registry, r->endpoint->id) != NEAP_OK) end(r);
+    if (r->waiting) {
+        np_registry_unreserve(registry, r->endpoint->id);
+    } else if (np_registry_leave(registry, r->endpoint->id, r->script) == NEAP_EBUSY) {
+        np_logf(r->script->log, NP_LOG_ERROR, "%s could not be deregistered", r->endpoint->id);
+    }
+}
+
+static void deregister(struct registration *r)
+{
+    take_back(r);
     end(r);
-    r->boxes--;
-    release(r);
 }
 
 static void arm(struct registration *r)
@@ -72,15 +82,43 @@ static void arm(struct registration *r)
     }
 }
 
+static void set_endpoint(struct registration *r, struct np_endpoint *e)
+{
+    np_endpoint_unref(r->endpoint);
+    r->endpoint = e;
+}
+
+/* As it is to be once the state is active. */
+static enum neap_err describe(struct registration *r, const struct np_registration *reg,
+                              struct neap_errinfo *info)
+{
+    char id[ID_MAX];
+    struct np_endpoint *e = NULL;
+    struct np_endpoint_desc d = reg->desc;
+    enum neap_err err =
+        np_registry_reserve(r->script->registry, reg, r->script, id, sizeof id, info);
+    if (err != NEAP_OK) return err;
+    d.id = id;
+    err = np_endpoint_new(&d, NULL, &e, info);
+    if (err == NEAP_OK) set_endpoint(r, e);
+    return err;
+}
+
 static enum neap_err put(struct registration *r, const struct np_registration *reg,
                          struct neap_errinfo *info)
 {
-    struct np_loop *loop = r->script->loop;
-    enum neap_err err =
-        np_registry_register(r->script->registry, reg, np_loop_now(loop), NULL, info);
+    struct np_script *s = r->script;
+    struct np_endpoint *e = NULL;
+    enum neap_err err = NEAP_OK;
+    if (r->waiting) {
+        err = describe(r, reg, info);
+    } else {
+        err = np_registry_join(s->registry, reg, s, s->worker, np_loop_now(s->loop), &e, info);
+        if (err == NEAP_OK) set_endpoint(r, e);
+    }
     if (err != NEAP_OK) return err;
     r->ttl = reg->ttl;
-    arm(r);
+    if (!r->waiting) arm(r);
     return NEAP_OK;
 }
 
@@ -90,6 +128,21 @@ static void register_again(struct registration *r)
     struct np_endpoint *e = np_endpoint_ref(r->endpoint);
     struct np_registration reg = {.desc = np_endpoint_describe(e), .ttl = r->ttl};
     np_logf(r->script->log, NP_LOG_WARN, "the lease of %s ran out; registering again", e->id);
+    if (put(r, &reg, &info) != NEAP_OK) {
+        np_logf(r->script->log, NP_LOG_ERROR, "cannot register %s: %s", e->id, info.message);
+        arm(r);
+    }
+    np_endpoint_unref(e);
+}
+
+/* The state takes over: now it is registered, or joins what its predecessor registered. */
+static void on_activated(struct np_activation *a)
+{
+    struct registration *r = np_container_of(a, struct registration, activation);
+    struct neap_errinfo info;
+    struct np_endpoint *e = np_endpoint_ref(r->endpoint);
+    struct np_registration reg = {.desc = np_endpoint_describe(e), .ttl = r->ttl};
+    r->waiting = false;
     if (put(r, &reg, &info) != NEAP_OK) {
         np_logf(r->script->log, NP_LOG_ERROR, "cannot register %s: %s", e->id, info.message);
         arm(r);
@@ -108,16 +161,23 @@ static void on_timer(struct np_timer *t)
     }
 }
 
+/* It was told later: perhaps somebody has registered it again. */
+static bool is_gone(const struct registration *r)
+{
+    return np_registry_heartbeat(r->script->registry, r->endpoint->id,
+                                 np_loop_now(r->script->loop)) == NEAP_ENOTFOUND;
+}
+
 static void on_change(const struct np_change *c, void *arg)
 {
     struct registration *r = arg;
     if (strcmp(c->endpoint->id, r->endpoint->id) != 0) return;
-    if (c->kind == NP_CHANGE_REMOVED) {
-        if (!c->expired) end(r);
-        return;
+    if (r->waiting) return;
+    if (c->kind != NP_CHANGE_REMOVED) {
+        set_endpoint(r, np_endpoint_ref(c->endpoint));
+    } else if (!c->expired && is_gone(r)) {
+        end(r);
     }
-    np_endpoint_unref(r->endpoint);
-    r->endpoint = np_endpoint_ref(c->endpoint);
 }
 
 static void on_drain(struct np_drain *d, int64_t grace)
@@ -175,9 +235,12 @@ void np_registration_read(lua_State *L, int idx, bool update, struct np_registra
 
 /* --- the object */
 
+/* What became of it elsewhere is known from here on. */
 static struct registration *check(lua_State *L)
 {
-    return *(struct registration **)luaL_checkudata(L, 1, TYPE);
+    struct registration *r = *(struct registration **)luaL_checkudata(L, 1, TYPE);
+    if (r != NULL && is_open(r)) np_registry_view_dispatch(r->script->view);
+    return r;
 }
 
 static struct registration *check_open(lua_State *L)
@@ -304,37 +367,46 @@ static void replace(struct np_registrations *list, const char *id)
     }
 }
 
+static struct registration *new_object(struct np_script *s, const struct np_registration *reg)
+{
+    struct registration *r = np_calloc(1, sizeof *r);
+    if (r == NULL) return NULL;
+    r->script = s;
+    r->ttl = reg->ttl;
+    r->automatic = reg->desc.id == NULL;
+    r->waiting = s->held;
+    r->activation.fn = on_activated;
+    r->drain.drain = on_drain;
+    np_link_init(&r->link);
+    np_timer_init(&r->timer, s->loop, on_timer);
+    np_timer_set_background(&r->timer, true);
+    return r;
+}
+
 static struct registration *make(struct np_registrations *list, const struct np_registration *reg,
                                  struct neap_errinfo *info)
 {
     struct np_script *s = list->script;
-    struct np_endpoint *e = NULL;
-    struct registration *r = np_calloc(1, sizeof *r);
+    struct registration *r = new_object(s, reg);
     if (r == NULL) {
         np_err_plain(info, NEAP_ENOMEM);
         return NULL;
     }
-    r->script = s;
-    r->ttl = reg->ttl;
-    r->automatic = reg->desc.id == NULL;
-    r->drain.drain = on_drain;
-    np_timer_init(&r->timer, s->loop, on_timer);
-    np_timer_set_background(&r->timer, true);
-    enum neap_err err = np_registry_register(s->registry, reg, np_loop_now(s->loop), &e, info);
+    enum neap_err err = put(r, reg, info);
     if (err != NEAP_OK) goto fail;
-    replace(list, e->id);
-    r->endpoint = np_endpoint_ref(e);
-    err = np_registry_watch(s->registry, e->service, on_change, r, &r->watch);
-    if (err != NEAP_OK) goto fail;
+    replace(list, r->endpoint->id);
+    err = np_registry_view_watch(s->view, r->endpoint->service, on_change, r, &r->watch);
+    if (err != NEAP_OK) {
+        np_err_plain(info, err);
+        take_back(r);
+        goto fail;
+    }
     np_list_push_back(&list->all, &r->link);
     np_drain_add(&s->shutdown, &r->drain);
-    arm(r);
+    if (r->waiting) np_activate(s, &r->activation);
     return r;
 fail:
-    if (r->endpoint != NULL) np_err_plain(info, err); /* registering has said why itself */
-    if (r->endpoint != NULL && np_registry_deregister(s->registry, e->id) != NEAP_OK) {
-        np_logf(s->log, NP_LOG_ERROR, "cannot take back %s", r->endpoint->id);
-    }
+    np_timer_stop(&r->timer);
     np_endpoint_unref(r->endpoint);
     np_free(r);
     return NULL;

@@ -1,7 +1,9 @@
 /* neap.core.registry: registering, looking up, watching. What can be said in Lua, and the registry
  * of another process, stand in lua/neap/registry.lua and lua/neap/registry/.
  */
-#include "mesh/registry.h"
+#include <string.h>
+
+#include "mesh/view.h"
 #include "script/bind_endpoint.h"
 #include "script/bind_registration.h"
 #include "script/bind_watch.h"
@@ -33,6 +35,21 @@ static int registry_register(lua_State *L)
     return np_registration_new(L, lua_touserdata(L, lua_upvalueindex(1)), &reg);
 }
 
+static int push_endpoint(lua_State *L)
+{
+    np_endpoint_push(L, lua_touserdata(L, 1));
+    return 1;
+}
+
+/* Pushes it and drops the reference, whatever the pushing raises. */
+static int take_endpoint(lua_State *L, struct np_endpoint *e)
+{
+    lua_pushlightuserdata(L, e);
+    int status = lua_pcall(L, 1, 1, 0);
+    np_endpoint_unref(e);
+    return status == LUA_OK ? 1 : lua_error(L);
+}
+
 /* put{the same} → endpoint | nil, err: a lease that somebody else renews, by heartbeat(id). */
 static int registry_put(lua_State *L)
 {
@@ -42,11 +59,13 @@ static int registry_put(lua_State *L)
     struct np_registry *r = registry_of(L);
     lua_settop(L, 1);
     np_registration_read(L, 1, false, &reg);
-    if (np_registry_register(r, &reg, now_of(L), &e, &info) != NEAP_OK) {
-        return np_fail_info(L, &info);
-    }
-    np_endpoint_push(L, e);
-    return 1;
+    luaL_checkstack(L, 4, NULL);
+    lua_pushcfunction(L, push_endpoint);
+    np_registry_lock(r);
+    enum neap_err err = np_registry_register(r, &reg, now_of(L), &e, &info);
+    if (err == NEAP_OK) np_endpoint_ref(e);
+    np_registry_unlock(r);
+    return err == NEAP_OK ? take_endpoint(L, e) : np_fail_info(L, &info);
 }
 
 static int result(lua_State *L, enum neap_err err, const char *id)
@@ -79,6 +98,12 @@ static int push_endpoints(lua_State *L)
     return 2;
 }
 
+static struct np_registry_view *view_of(lua_State *L)
+{
+    registry_of(L);
+    return np_script_of(L)->view;
+}
+
 /* lookup(name, [tags]) → array of endpoints, index | nil, err */
 static int registry_lookup(lua_State *L)
 {
@@ -88,12 +113,11 @@ static int registry_lookup(lua_State *L)
     np_endpoint_read_tags(L, 2, "tags", &wanted);
     luaL_checkstack(L, 4, NULL);
     lua_pushcfunction(L, push_endpoints);
-    enum neap_err err = np_registry_lookup(registry_of(L), name, &set);
+    enum neap_err err = np_registry_view_lookup(view_of(L), name, &set);
     if (err == NEAP_OK && wanted.ntags > 0) {
-        struct np_snapshot *all = set;
-        set = NULL;
-        err = np_snapshot_filter(all, wanted.tags, wanted.ntags, &set);
-        np_snapshot_unref(all);
+        err = np_snapshot_filter(set, wanted.tags, wanted.ntags, &set);
+    } else if (err == NEAP_OK) {
+        np_snapshot_ref(set); /* pushing may run finalizers, and those look up */
     }
     if (err != NEAP_OK) return np_fail(L, err, NULL);
     lua_pushlightuserdata(L, set);
@@ -107,32 +131,65 @@ static int registry_get(lua_State *L)
 {
     int64_t expires = NP_TIME_NEVER;
     const char *id = luaL_checkstring(L, 1);
-    struct np_endpoint *e = np_registry_get(registry_of(L), id, NULL, &expires);
+    struct np_registry *r = registry_of(L);
+    luaL_checkstack(L, 4, NULL);
+    lua_pushcfunction(L, push_endpoint);
+    np_registry_lock(r);
+    struct np_endpoint *e = np_registry_get(r, id, NULL, &expires);
+    if (e != NULL) np_endpoint_ref(e);
+    np_registry_unlock(r);
     if (e == NULL) return lua_pushnil(L), 1;
-    np_endpoint_push(L, e);
+    take_endpoint(L, e);
     if (expires == NP_TIME_NEVER) return 1;
     int64_t left = expires - now_of(L);
     lua_pushnumber(L, np_to_seconds(left > 0 ? left : 0));
     return 2;
 }
 
+/* What is copied of a service while the registry is locked. */
+struct row {
+    size_t endpoints;
+    uint64_t index;
+    char name[256];
+};
+
+/* The rows as a userdata, pushed; how many there are. */
+static size_t push_rows(lua_State *L, struct np_registry *r, struct row **out)
+{
+    struct np_service_info info;
+    size_t room = 16, n = 0;
+    for (bool all = false; !all; room *= 2) {
+        struct row *rows = lua_newuserdatauv(L, room * sizeof *rows, 0);
+        n = 0;
+        np_registry_lock(r);
+        size_t it = 0;
+        while (n < room && np_registry_next_service(r, &it, &info)) {
+            rows[n] = (struct row){.endpoints = info.endpoints, .index = info.index};
+            size_t len = strnlen(info.name, sizeof rows[n].name - 1);
+            memcpy(rows[n++].name, info.name, len);
+        }
+        all = n < room;
+        np_registry_unlock(r);
+        *out = rows;
+    }
+    return n;
+}
+
 /* services() → array of { name, endpoints, index } */
 static int registry_services(lua_State *L)
 {
-    struct np_registry *r = registry_of(L);
-    struct np_service_info info;
-    lua_Integer n = 0;
-    lua_newtable(L);
-    /* a step at a time, since making a table may run finalizers, but those change no registry */
-    for (size_t it = 0; np_registry_next_service(r, &it, &info);) {
+    struct row *rows;
+    size_t n = push_rows(L, registry_of(L), &rows);
+    lua_createtable(L, (int)n, 0);
+    for (size_t i = 0; i < n; i++) {
         lua_createtable(L, 0, 3);
-        lua_pushstring(L, info.name);
+        lua_pushstring(L, rows[i].name);
         lua_setfield(L, -2, "name");
-        lua_pushinteger(L, (lua_Integer)info.endpoints);
+        lua_pushinteger(L, (lua_Integer)rows[i].endpoints);
         lua_setfield(L, -2, "endpoints");
-        lua_pushinteger(L, (lua_Integer)info.index);
+        lua_pushinteger(L, (lua_Integer)rows[i].index);
         lua_setfield(L, -2, "index");
-        lua_rawseti(L, -2, ++n);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     return 1;
 }

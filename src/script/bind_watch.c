@@ -4,7 +4,7 @@
 #include "script/bind_watch.h"
 
 #include "base/alloc.h"
-#include "mesh/registry.h"
+#include "mesh/view.h"
 #include "script/bind_endpoint.h"
 #include "script/luax.h"
 #include "script/state.h"
@@ -23,7 +23,8 @@ struct event {
 };
 
 struct watch {
-    struct np_watch *watch; /* NULL when closed */
+    struct np_view_watch *watch; /* NULL when closed */
+    struct np_registry_view *view;
     struct np_link events;
     size_t pending;
     size_t limit;
@@ -75,17 +76,17 @@ static void on_change(const struct np_change *c, void *arg)
 
 int np_watch_new(lua_State *L)
 {
-    struct np_registry *registry = np_script_of(L)->registry;
+    struct np_registry_view *view = np_script_of(L)->view;
     const char *name = luaL_optstring(L, 1, NULL);
     lua_Integer limit = luaL_optinteger(L, 2, DEFAULT_LIMIT);
     luaL_argcheck(L, limit > 0, 2, "at least 1");
-    if (registry == NULL) return np_fail(L, NEAP_ENOTSUP, "this host has no registry");
+    if (view == NULL) return np_fail(L, NEAP_ENOTSUP, "this host has no registry");
     struct watch *w = lua_newuserdatauv(L, sizeof *w, 0);
-    *w = (struct watch){.limit = (size_t)limit};
+    *w = (struct watch){.limit = (size_t)limit, .view = view};
     np_link_init(&w->events);
     np_link_init(&w->waiters);
     luaL_setmetatable(L, WATCH);
-    enum neap_err err = np_registry_watch(registry, name, on_change, w, &w->watch);
+    enum neap_err err = np_registry_view_watch(view, name, on_change, w, &w->watch);
     if (err == NEAP_EINVAL) return np_misuse(L, "watch: bad service name '%s'", name);
     if (err != NEAP_OK) return np_fail(L, err, NULL);
     return 1;
@@ -129,6 +130,7 @@ static int watch_next(lua_State *L)
 {
     struct watch *w = check_watch(L);
     int64_t timeout = np_check_seconds(L, 2, NP_NO_TIMEOUT);
+    if (w->watch != NULL) np_registry_view_dispatch(w->view); /* what is known already */
     if (!np_list_empty(&w->events)) return push_first(L, w);
     if (w->watch == NULL) return np_fail(L, NEAP_ECLOSED, "the watch is closed");
     if (!lua_isnoneornil(L, 2) && timeout == 0) return np_fail(L, NEAP_ETIMEDOUT, NULL);
@@ -141,7 +143,7 @@ static int watch_next(lua_State *L)
 static int watch_close(lua_State *L)
 {
     struct watch *w = check_watch(L);
-    np_watch_close(w->watch);
+    np_view_watch_close(w->watch);
     w->watch = NULL;
     while (!np_list_empty(&w->events))
         drop_first(w);
@@ -153,6 +155,7 @@ static int watch_close(lua_State *L)
 static int watch_lost(lua_State *L)
 {
     struct watch *w = check_watch(L);
+    if (w->watch != NULL) np_registry_view_dispatch(w->view);
     lua_pushinteger(L, (lua_Integer)w->lost);
     w->lost = 0;
     return 1;

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "script/luax.h"
+#include "script/view_loop.h"
 #include "script/watch.h"
 
 #define DEFAULT_MEMORY_LIMIT ((size_t)512 * 1024 * 1024)
@@ -116,6 +117,14 @@ enum neap_err np_script_new(const struct np_script_options *opts, struct np_scri
     lua_atpanic(s->L, on_panic);
     lua_setwarnf(s->L, on_warning, s);
     *(struct np_script **)lua_getextraspace(s->L) = s;
+    if (s->registry && !s->view) {
+        err = np_view_loop_new(s->registry, s->loop, &s->view);
+        s->owns_view = err == NEAP_OK;
+        if (err) {
+            np_script_free(s);
+            return np_err_plain(info, err);
+        }
+    }
     err = run_set_up(s, opts->lua_path, info);
     if (err) {
         np_script_free(s);
@@ -177,6 +186,8 @@ void np_script_free(struct np_script *s)
         ;
     np_sched_abandon(&s->sched);
     close_state(s);
+    if (s->owns_view) np_view_loop_free(s->view);
+    s->view = NULL;
     np_shutdown_fini(&s->shutdown);
     np_sched_fini(&s->sched);
     close_handles(s);
