@@ -98,11 +98,12 @@ static int install_signal(void)
     return 0;
 }
 
-/* With the lock. */
+/* With the lock. What was asked and not heard yet is heard with it, so one signal is under way at
+ * most. */
 static void ask(struct np_watch_slot *s, unsigned what, unsigned long long beat)
 {
     atomic_store(&s->asked_beat, beat);
-    atomic_fetch_or(&s->asked, what);
+    if (atomic_fetch_or(&s->asked, what)) return;
     pthread_sigqueue(s->thread, s->owner->signum, (union sigval){.sival_ptr = s});
 }
 
@@ -329,16 +330,20 @@ enum neap_err np_watchdog_add(struct np_watchdog *w, unsigned worker, struct np_
 }
 
 /* Takes back what was sent to this thread and has not been delivered: from here on it would come to
- * a slot that is gone. Another slot of this thread may be asked again, if it must be. */
-static void drop_pending(int signum)
+ * a slot that is gone. What is for another slot of this thread is told to that. */
+static void drop_pending(int signum, struct np_watch_slot *gone)
 {
     sigset_t set;
     sigset_t old;
+    siginfo_t info;
     struct timespec at_once = {0, 0};
     sigemptyset(&set);
     sigaddset(&set, signum);
     pthread_sigmask(SIG_BLOCK, &set, &old);
-    while (sigtimedwait(&set, NULL, &at_once) > 0 || errno == EINTR) {
+    for (;;) {
+        int got = sigtimedwait(&set, &info, &at_once);
+        if (got < 0 && errno != EINTR) break;
+        if (got > 0 && info.si_value.sival_ptr != gone) on_signal(signum, &info, NULL);
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
@@ -354,7 +359,7 @@ void np_watchdog_remove(struct np_watch_slot *slot)
     }
     *at = slot->next;
     uv_mutex_unlock(&w->lock);
-    drop_pending(w->signum);
+    drop_pending(w->signum, slot);
     slot->magic = 0;
     np_free(slot);
 }

@@ -3,6 +3,7 @@
  * script that would not be stopped hangs the test, which ctest ends.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -348,6 +349,7 @@ static void *interrupt(void *arg)
     struct dog *d = arg;
     while (!atomic_load(&d->ended)) {
         np_watchdog_interrupt(d->slot);
+        sched_yield();
     }
     return NULL;
 }
