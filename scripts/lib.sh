@@ -42,7 +42,7 @@ build_packages() {
 
 test_packages() {
   build_packages
-  echo libcmocka-dev lua-busted curl procps make python3 python3-venv
+  echo libcmocka-dev lua-busted curl procps make python3 python3-venv wrk
 }
 
 as_root() {
