@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "bus/bus_impl.h"
+#include "bus/hub_impl.h"
 
 void np_bus_random_id(char *out)
 {
@@ -93,6 +94,8 @@ void np_bus_free(struct np_bus *bus)
     struct np_link *l;
     if (!bus) return;
     np_bus_inboxes_free(bus->inboxes);
+    np_hub_port_free(bus->port);
+    bus->port = NULL;
     while ((l = np_list_pop_front(&bus->subs))) {
         struct np_bus_sub *s = np_container_of(l, struct np_bus_sub, all);
         np_list_remove(&s->ready);
@@ -130,24 +133,17 @@ void np_bus_get_stats(const struct np_bus *bus, struct np_bus_stats *out)
     out->subs = np_trie_count(bus->trie);
 }
 
-/* A publish that is being matched. The message is made when the first one takes it. */
-struct publication {
-    const struct np_bus_out *out;
-    const void *origin;
-    struct np_bus_msg *msg;
-    bool no_memory;
-    size_t interested;
-};
-
 static bool offer(struct np_sub *handle, void *value, void *arg)
 {
-    struct np_bus_sub *s = value;
     struct publication *p = arg;
-    if (s->deaf_to && s->deaf_to == p->origin) return false;
+    struct hub_proxy *proxy = np_bus_proxy_of(value);
+    struct np_bus_sub *s = proxy ? NULL : value;
+    if (s && s->deaf_to && s->deaf_to == p->origin) return false;
     p->interested++;
     if (!p->msg) p->msg = np_bus_msg_new(p->out);
     if (!p->msg) p->no_memory = true;
-    return p->msg && np_bus_sub_push(s, p->msg);
+    if (!p->msg) return false;
+    return s ? np_bus_sub_push(s, p->msg) : np_hub_offer(p->bus, proxy, p);
 }
 
 enum neap_err np_bus_publish(struct np_bus *bus, const struct np_bus_out *m, const void *origin,
@@ -157,7 +153,7 @@ enum neap_err np_bus_publish(struct np_bus *bus, const struct np_bus_out *m, con
     if (size < m->payload.n || size > bus->opts.max_payload) return NEAP_EMSGSIZE;
     if (m->subject.n > NP_SUBJECT_MAX_LEN || m->reply.n > NP_SUBJECT_MAX_LEN) return NEAP_EINVAL;
     if (m->reply.n > 0 && !np_subject_ok(m->reply.p, m->reply.n)) return NEAP_EINVAL;
-    struct publication p = {.out = m, .origin = origin};
+    struct publication p = {.bus = bus, .out = m, .origin = origin};
     enum neap_err err;
     if (bus->remote) {
         if (!np_subject_ok(m->subject.p, m->subject.n)) return NEAP_EINVAL;
@@ -166,6 +162,7 @@ enum neap_err np_bus_publish(struct np_bus *bus, const struct np_bus_out *m, con
     } else {
         err = np_trie_match(bus->trie, m->subject.p, m->subject.n, offer, &p, NULL);
         if (!err && p.no_memory) err = NEAP_ENOMEM;
+        if (bus->port) np_hub_matched(bus, &p);
         np_bus_msg_unref(p.msg);
     }
     if (err) return err;
@@ -196,6 +193,7 @@ void np_bus_flush_init(struct np_bus_flush *f,
     np_link_init(&f->link);
     np_defer_init(&f->defer, flushed);
     f->ping = 0;
+    f->waiting = 0;
     f->err = NEAP_OK;
     f->fn = fn;
 }
@@ -204,6 +202,7 @@ enum neap_err np_bus_flush_start(struct np_bus *bus, struct np_bus_flush *f)
 {
     if (bus->remote) return bus->remote->ops->flush(bus->remote, f);
     f->err = NEAP_OK;
+    if (bus->port && np_hub_flush(bus, f)) return NEAP_OK;
     np_loop_defer(bus->loop, &f->defer);
     return NEAP_OK;
 }
@@ -224,12 +223,15 @@ enum neap_err np_bus_attach(struct np_bus *bus, struct np_bus_remote *r)
         if (err) return err;
     }
     bus->remote = r;
+    if (bus->port) np_hub_set_away(bus, true);
     return NEAP_OK;
 }
 
 void np_bus_detach(struct np_bus *bus, struct np_bus_remote *r)
 {
-    if (bus->remote == r) bus->remote = NULL;
+    if (bus->remote != r) return;
+    bus->remote = NULL;
+    if (bus->port) np_hub_set_away(bus, false);
 }
 
 enum neap_err np_bus_set_path(struct np_bus *bus, struct np_bytes upstream)

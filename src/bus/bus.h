@@ -68,6 +68,7 @@ struct np_bus_flush {
     struct np_link link;
     struct np_defer defer;
     uint64_t ping;     /* which PONG ends it */
+    unsigned waiting;  /* for so many other workers */
     enum neap_err err; /* what it ends with when it is deferred */
     void (*fn)(struct np_bus_flush *f, enum neap_err err);
 };

@@ -30,6 +30,7 @@ struct path_watch {
 
 struct np_bus {
     struct np_loop *loop;
+    struct hub_port *port; /* to the other workers' buses; NULL: there are none */
     struct np_bus_options opts;
     struct np_trie *trie;
     struct np_link subs;        /* all, by `all`, oldest first */
@@ -47,6 +48,7 @@ struct np_bus {
 };
 
 struct np_bus_sub {
+    uint64_t id; /* how the other workers' buses name it; 0: they do not know it */
     struct np_link all;
     struct np_link ready;
     struct np_bus *bus;    /* NULL when the bus is gone */
@@ -83,6 +85,40 @@ void np_bus_random_id(char *out);
 /* Hands over at once what is pending, rather than from the loop soon. Only from a loop's callback,
  * never from a publisher's or a subscriber's; during a batch it does nothing. */
 void np_bus_hand_over(struct np_bus *bus);
+
+/* What stands in the trie: a subscription of this bus, or (marked) another worker's that a proxy
+ * stands for. */
+struct hub_proxy;
+static inline void *np_bus_mark_proxy(struct hub_proxy *p)
+{
+    return (char *)p + 1;
+}
+static inline struct hub_proxy *np_bus_proxy_of(void *value)
+{
+    return (uintptr_t)value & 1 ? (struct hub_proxy *)((char *)value - 1) : NULL;
+}
+
+/* A publication that is being matched. The message is made when the first one takes it. */
+struct publication {
+    struct np_bus *bus;
+    const struct np_bus_out *out;
+    const void *origin;
+    struct np_bus_msg *msg;
+    bool no_memory;
+    size_t interested;
+};
+
+/* hub.c: what the bus tells its port, if it has one. */
+void np_hub_added(struct np_bus *bus, struct np_bus_sub *s);
+void np_hub_removed(struct np_bus *bus, struct np_bus_sub *s);
+/* Another worker's subscription takes the message. */
+bool np_hub_offer(struct np_bus *bus, struct hub_proxy *proxy, struct publication *p);
+/* The publication was matched. */
+void np_hub_matched(struct np_bus *bus, const struct publication *p);
+/* The bus got a remote, or lost it: it leaves the others alone meanwhile. */
+void np_hub_set_away(struct np_bus *bus, bool away);
+/* False: nobody else is to be waited for. */
+bool np_hub_flush(struct np_bus *bus, struct np_bus_flush *f);
 
 /* Puts a message on a subscription's queue; false when it is full (or out of memory). */
 bool np_bus_sub_push(struct np_bus_sub *s, struct np_bus_msg *m);

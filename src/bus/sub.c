@@ -46,6 +46,7 @@ enum neap_err np_bus_subscribe(struct np_bus *bus, struct np_bytes pattern,
     if (!err && bus->remote) err = bus->remote->ops->added(bus->remote, s);
     if (err) goto fail;
     np_list_push_back(&bus->subs, &s->all);
+    if (bus->port) np_hub_added(bus, s);
     *out = s;
     return NEAP_OK;
 fail:
@@ -67,6 +68,7 @@ static void leave(struct np_bus_sub *s)
     if (!s->handle) return;
     np_trie_remove(s->bus->trie, s->handle);
     s->handle = NULL;
+    if (s->bus->port) np_hub_removed(s->bus, s);
     if (s->bus->remote) s->bus->remote->ops->removed(s->bus->remote, s);
 }
 

@@ -6,30 +6,6 @@ WEAK void np_threads_free(struct np_threads *t)
 {
     (void)t;
 }
-WEAK enum neap_err np_bus_hub_new(unsigned workers, const struct np_bus_hub_options *opts,
-                                  struct np_bus_hub **out)
-{
-    (void)workers;
-    (void)opts;
-    *out = NULL;
-    return NEAP_OK;
-}
-WEAK void np_bus_hub_free(struct np_bus_hub *hub)
-{
-    (void)hub;
-}
-WEAK enum neap_err np_bus_hub_join(struct np_bus_hub *hub, unsigned worker, struct np_bus *bus)
-{
-    (void)hub;
-    (void)worker;
-    (void)bus;
-    return NEAP_OK;
-}
-WEAK void np_bus_hub_leave(struct np_bus_hub *hub, unsigned worker)
-{
-    (void)hub;
-    (void)worker;
-}
 WEAK enum neap_err np_shared_maps_new(struct np_shared_maps **out)
 {
     *out = NULL;
