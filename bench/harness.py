@@ -27,10 +27,14 @@ def free_port():
         return s.getsockname()[1]
 
 
-def cores():
+def one_each():
     """(server's, generator's): the same one where there is only one."""
     available = sorted(os.sched_getaffinity(0))
     return {available[0]}, {available[-1]}
+
+
+def all_cores():
+    return set(os.sched_getaffinity(0))
 
 
 def pinned(core):
@@ -40,13 +44,13 @@ def pinned(core):
 class Server:
     """A server process that is killed at the end, with whatever it started."""
 
-    def __init__(self, name, argv, port, env=None, cwd=None):
+    def __init__(self, name, argv, port, env=None, cwd=None, cores=None):
         self.name, self.port = name, port
         self.errors = tempfile.TemporaryFile()
         started = time.monotonic()
         self.process = subprocess.Popen(
             argv, env={**os.environ, **(env or {})}, cwd=cwd, stdout=subprocess.DEVNULL,
-            stderr=self.errors, start_new_session=True, preexec_fn=pinned(cores()[0]))
+            stderr=self.errors, start_new_session=True, preexec_fn=pinned(cores or one_each()[0]))
         self.wait_until_listening()
         self.start_seconds = time.monotonic() - started
 
@@ -119,7 +123,7 @@ def _milliseconds(text):
     return float(value) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60000}[unit]
 
 
-def wrk(server, seconds, connections, path="/", script=None, args=()):
+def wrk(server, seconds, connections, path="/", script=None, args=(), cores=None):
     """One round: requests a second, p50 and p99 in ms, server CPU in µs a request, failed requests."""
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     if script:
@@ -127,7 +131,7 @@ def wrk(server, seconds, connections, path="/", script=None, args=()):
     argv += [f"http://127.0.0.1:{server.port}{path}", "--", *map(str, args)]
     before = server.cpu_seconds()
     out = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 30,
-                         preexec_fn=pinned(cores()[1])).stdout
+                         preexec_fn=pinned(cores or one_each()[1])).stdout
     used = server.cpu_seconds() - before
     requests = int(re.search(r"(\d+) requests in", out).group(1))
     failed = sum(int(n) for n in re.findall(r"(?:Non-2xx or 3xx responses: |connect |read |write |timeout )(\d+)", out))
@@ -173,7 +177,7 @@ def table(title, results, columns):
 def ratio(what, value, bound, at_most=True):
     met = value <= bound if at_most else value >= bound
     sign = "≤" if at_most else "≥"
-    print(f"  {what}: {value:.2f}  (goal {sign} {bound}: {'met' if met else 'MISSED'})")
+    print(f"  {what}: {value:,.2f}  (goal {sign} {bound:,}: {'met' if met else 'MISSED'})")
     return met
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-NAMES = ["http-hello", "startup"]
+NAMES = ["http-hello", "startup", "workers"]
 
 
 def main():
