@@ -15,6 +15,7 @@
 ---@field registry neap.registry
 ---@field runtime neap.runtime
 ---@field schema neap.schema
+---@field shared neap.shared
 ---@field stream neap.stream
 ---@field task neap.task
 ---@field tcp neap.tcp

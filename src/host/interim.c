@@ -6,12 +6,3 @@ WEAK void np_threads_free(struct np_threads *t)
 {
     (void)t;
 }
-WEAK enum neap_err np_shared_maps_new(struct np_shared_maps **out)
-{
-    *out = NULL;
-    return NEAP_OK;
-}
-WEAK void np_shared_maps_free(struct np_shared_maps *m)
-{
-    (void)m;
-}
