@@ -183,6 +183,12 @@ function done() io.write("\\nbodies:\\n", thread:get "bodies", "\\n") end
         self.process = subprocess.Popen(argv + [f"http://{address[0]}:{address[1]}{url}"],
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         _started.append(self)
+        until(lambda: self._sockets() >= connections, "wrk has connected")
+
+    def _sockets(self):
+        check(self.process.poll() is None, "wrk has ended")
+        folder = f"/proc/{self.process.pid}/fd"
+        return sum(os.readlink(os.path.join(folder, fd)).startswith("socket:") for fd in os.listdir(folder))
 
     def stop(self):
         """Its figures: requests, failed (non-2xx), each of the socket errors, bodies (a set)."""

@@ -91,6 +91,7 @@ static void end_exchange(struct np_http_conn *c)
         return;
     }
     np_http_conn_set_state(c, NP_CONN_IDLE);
+    c->idle_since = np_loop_now(x->server->loop);
     np_arena_reset(&c->arena);
     np_http1_next(&c->parser, -1);
     x->user = NULL;

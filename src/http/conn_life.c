@@ -166,6 +166,7 @@ enum neap_err np_http_conn_open(struct np_http_server *s, struct np_stream *stre
     c->timed = NP_TIMED_IDLE;
     c->doomed = NEAP_OK;
     c->requests = c->discarded = 0;
+    c->idle_since = np_loop_now(s->loop);
     c->refuse = 0;
     c->corked = c->body_wanted = c->body_told = c->want_continue = false;
     c->peer_ended = c->close_after = c->counted = false;

@@ -31,6 +31,7 @@ static void free_server(struct np_http_server *s)
     while ((l = np_list_pop_front(&s->spare_conns)))
         np_http_conn_free(np_container_of(l, struct np_http_conn, link));
     np_timer_stop(&s->grace);
+    np_timer_stop(&s->cooling);
     np_defer_cancel(&s->later);
     np_buf_fini(&s->spare_out);
     np_free(s->listeners);
@@ -69,13 +70,28 @@ static void end_all(struct np_http_server *s)
     }
 }
 
+/* A peer that is in the middle of asking has its next request on the way, most likely: were its
+ * connection closed between two of them, that one would be lost. So what is warm is left to ask
+ * once more, and is told then; what has been idle for longer is closed. */
 static void end_idle(struct np_http_server *s)
 {
     struct np_link *pos, *tmp;
+    int64_t cold = np_loop_now(s->loop) - s->warm;
+    bool warm = false;
     np_list_each_safe (pos, tmp, &s->conns) {
         struct np_http_conn *c = np_container_of(pos, struct np_http_conn, link);
-        if (c->state == NP_CONN_IDLE && np_buf_len(&c->in) == 0) np_http_conn_finish(c);
+        if (c->state != NP_CONN_IDLE || np_buf_len(&c->in)) continue;
+        if (c->idle_since > cold)
+            warm = true;
+        else
+            np_http_conn_finish(c);
     }
+    if (warm && np_timer_start(&s->cooling, s->warm) != NEAP_OK) end_all(s);
+}
+
+static void on_cool(struct np_timer *t)
+{
+    end_idle(np_container_of(t, struct np_http_server, cooling));
 }
 
 static void on_later(struct np_defer *d)
@@ -112,6 +128,7 @@ void np_http_server_close(struct np_http_server *s, int64_t grace)
         s->nlisteners = 0;
     }
     s->closing = true;
+    s->warm = grace / 2 < NP_HTTP_WARM ? grace / 2 : NP_HTTP_WARM;
     if (!at_once && np_timer_start(&s->grace, grace)) at_once = true;
     s->aborting = at_once;
     s->turns = IDLE_TURNS;
@@ -243,6 +260,7 @@ enum neap_err np_http_server_new(struct np_loop *loop, const struct np_http_serv
     np_link_init(&s->conns);
     np_link_init(&s->spare_conns);
     np_timer_init(&s->grace, loop, on_grace);
+    np_timer_init(&s->cooling, loop, on_cool);
     np_defer_init(&s->later, on_later);
     np_loop_retain(loop);
     *out = s;

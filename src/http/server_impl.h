@@ -17,6 +17,9 @@
 #include "net/dial.h"
 
 #define NP_HTTP_LINGER (2 * NP_NS_PER_SEC) /* for a peer to take its answer and leave */
+/* A drain leaves a connection that was idle for less than this, or half of its grace, to tell it
+ * with its next answer. */
+#define NP_HTTP_WARM (NP_NS_PER_SEC / 2)
 #define NP_HTTP_MAX_DISCARD ((size_t)64 * 1024)
 #define NP_HTTP_FLUSH_AT ((size_t)16 * 1024) /* bytes of answers that are not gathered further */
 enum { NP_HTTP_PREFIXES = 8, NP_HTTP_PREFIX_MAX = 256 };
@@ -54,8 +57,10 @@ struct np_http_server {
     bool closing;
     bool aborting; /* … at once */
     struct np_timer grace;
-    struct np_defer later; /* closes what is idle, or all, or the server */
-    unsigned turns;        /* of the loop until `later` does so */
+    int64_t warm;            /* at most NP_HTTP_WARM */
+    struct np_timer cooling; /* while it drains: until no idle connection is warm any more */
+    struct np_defer later;   /* closes what is idle, or all, or the server */
+    unsigned turns;          /* of the loop until `later` does so */
 };
 
 enum np_http_conn_state {
@@ -90,6 +95,7 @@ struct np_http_conn {
     enum neap_err doomed; /* to be broken off from the loop, for this reason */
     uint64_t requests;
     uint64_t timed_head; /* `requests` when the timer was set */
+    int64_t idle_since;  /* loop time of its beginning, or of its last answer's end */
     size_t discarded;
     int refuse;       /* a status to refuse the request with, once the parser is out of the way */
     bool corked;      /* what is written leaves when the present callback is over */

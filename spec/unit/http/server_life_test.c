@@ -105,6 +105,29 @@ static void too_many_connections_are_told_so(void **state)
     site_close(&t);
 }
 
+/* A peer that asks on and on is told with an answer, not by a closed connection. */
+static void a_graceful_close_lets_who_was_asking_ask_once_more(void **state)
+{
+    struct site t;
+    struct end c;
+    site_open(*state, &t, NULL);
+    assert_ok(np_http_server_listen(t.server, "127.0.0.1", 0, NULL, NULL));
+    dial(&t, &c);
+    send_text(&c, GET("/hello"));
+    run_until(t.f, has(&c, "hello"));
+    np_http_server_close(t.server, 10 * NP_NS_PER_SEC);
+    for (int turns = 0; turns < 8; turns++)
+        np_loop_poll(&t.f->loop);
+    assert_false(c.ended);
+    send_text(&c, GET("/hello"));
+    run_until(t.f, c.ended);
+    assert_int_equal(t.requests, 2);
+    assert_true(has(&c, "Connection: close"));
+    run_until(t.f, t.closed);
+    end_finish(t.f, &c);
+    site_close(&t);
+}
+
 static void a_graceful_close_answers_what_is_in_flight(void **state)
 {
     struct site t;
@@ -338,6 +361,7 @@ int main(void)
         TEST(it_listens_on_tcp_and_unix),
         TEST(a_request_that_waits_keeps_its_head),
         TEST(too_many_connections_are_told_so),
+        TEST(a_graceful_close_lets_who_was_asking_ask_once_more),
         TEST(a_graceful_close_answers_what_is_in_flight),
         TEST(a_streamed_answer_that_began_before_the_close_is_the_last),
         TEST(grace_ends),
