@@ -297,7 +297,7 @@ static bool has_handler(lua_State *L)
     return true;
 }
 
-static int throw_error(struct np_watch_slot *w, lua_State *L)
+NP_UNSANITIZED static int throw_error(struct np_watch_slot *w, lua_State *L)
 {
     if (has_handler(L) || !push_kept_error(L)) {
         w->in_flight = true;
@@ -306,7 +306,7 @@ static int throw_error(struct np_watch_slot *w, lua_State *L)
     return lua_error(L);
 }
 
-static void on_hook(lua_State *L, lua_Debug *ar)
+NP_UNSANITIZED static void on_hook(lua_State *L, lua_Debug *ar)
 {
     struct np_watch_slot *w = np_script_of(L)->watchdog;
     (void)ar;

@@ -48,7 +48,7 @@ enum np_watch_seen { NP_SEEN_NOTHING, NP_SEEN_LATER, NP_SEEN };
 #define NP_WATCH_WHAT 160
 
 /* For what the signal handler runs: nothing there may call into a sanitizer's runtime, which it may
- * have interrupted. */
+ * have interrupted. And for what errors leap over. */
 #if defined(__clang__)
 #define NP_UNSANITIZED __attribute__((disable_sanitizer_instrumentation))
 #elif defined(__SANITIZE_THREAD__)
