@@ -23,6 +23,8 @@ struct np_app {
     const char *workers;
     const char *threads;
     bool hand_out;
+    bool sandbox;
+    const char *allow_net;
     const char *load;    /* repl: a file to load first */
     const char *timeout; /* test: seconds for each test */
     bool interactive;    /* run: a REPL after the file */

@@ -33,6 +33,12 @@
              "end the process when a script keeps on for so long (default: never)", hard_timeout), \
         TEXT("--script-memory", "BYTES", "what the Lua state of a worker may take (default 512m)", \
              script_memory)
+#define SANDBOX_OPTIONS                                                        \
+    {"--sandbox", NULL, NULL,                                                  \
+     "the script reaches no files, processes, C modules, and no network but:", \
+     offsetof(struct np_app, sandbox)},                                        \
+        TEXT("--allow-net", "LIST",                                            \
+             "connect to these only: host:port,*.example.com:443,10.0.0.0/8:*", allow_net)
 #define HELP_OPTION                                                                \
     {                                                                              \
         "--help", "-h", NULL, "print this and exit", offsetof(struct np_app, help) \
@@ -47,6 +53,7 @@ static const struct np_option run_options[] = {{"--interactive", "-i", NULL,
                                                 offsetof(struct np_app, interactive)},
                                                WORKER_OPTIONS,
                                                SCRIPT_OPTIONS,
+                                               SANDBOX_OPTIONS,
                                                DRAIN_OPTION,
                                                LOG_OPTIONS,
                                                HELP_OPTION,

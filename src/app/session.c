@@ -9,17 +9,19 @@
 #include "app/app.h"
 #include "base/alloc.h"
 #include "host/host.h"
+#include "net/netpolicy.h"
 #include "script/run.h"
 
 /* Run first in each session: the global `arg` as the standalone lua has it, an os.exit that does
  * not lose log lines, and at a prompt a print that lets the REPL choose the moment. Arguments:
- * whether interactive, program, command, script or nil, then the script's own. */
+ * whether interactive, whether in a sandbox, program, command, script or nil, then the script's
+ * own. */
 static const char start[] =
-    "local interactive, program, command, script = ...\n"
-    "arg = { [-2] = program, [-1] = command, [0] = script, select(5, ...) }\n"
-    "os.exit = require 'neap.core.runtime'.exit\n"
+    "local interactive, sandbox, program, command, script = ...\n"
+    "arg = { [-2] = program, [-1] = command, [0] = script, select(6, ...) }\n"
+    "if not sandbox then os.exit = require 'neap.core.runtime'.exit end\n"
     "if interactive then print = require 'neap.repl.print'.print end\n";
-#define START_ARGS 4
+#define START_ARGS 5
 
 #define SCRIPT_TIMEOUT 1.0 /* seconds, of a service */
 #define MAX_COUNT 1024     /* of workers, and of threads */
@@ -94,6 +96,21 @@ static int read_script_options(struct np_app *app, neap_options *o)
                            app->script_memory);
 }
 
+static int read_sandbox_options(struct np_app *app, neap_options *o)
+{
+    struct np_netpolicy *policy;
+    struct neap_errinfo info = {0};
+    o->sandbox = app->sandbox;
+    o->allow_net = app->allow_net;
+    if (app->sandbox && app->interactive)
+        return np_app_complain(NP_EXIT_USAGE, "run: there is no REPL in a sandbox");
+    if (!app->allow_net) return 0;
+    if (np_netpolicy_new(app->allow_net, false, &policy, &info)) /* for the words */
+        return np_app_complain(NP_EXIT_USAGE, "--allow-net: %s", info.message);
+    np_netpolicy_free(policy);
+    return 0;
+}
+
 static int read_host_options(struct np_app *app, neap_options *o)
 {
     enum np_log_level level;
@@ -118,6 +135,7 @@ static int read_host_options(struct np_app *app, neap_options *o)
     if (app->drain_timeout && o->drain_timeout == 0) o->drain_timeout = 1e-9; /* 0 means default */
     int wrong = read_worker_options(app, o);
     if (!wrong) wrong = read_script_options(app, o);
+    if (!wrong) wrong = read_sandbox_options(app, o);
     if (wrong) return wrong;
     o->lua_path = getenv("NEAP_LUA_PATH");
     if (o->lua_path && !o->lua_path[0]) o->lua_path = NULL;
@@ -130,9 +148,10 @@ static enum neap_err run_start(struct np_app *app, const char *script, int first
     neap_value *args = np_calloc(count, sizeof *args);
     if (!args) return np_host_fail(n, NEAP_ENOMEM, NULL);
     args[0] = neap_boolean(app->interactive);
-    args[1] = neap_string(app->program);
-    args[2] = neap_string(app->command);
-    args[3] = neap_string(script);
+    args[1] = neap_boolean(app->sandbox);
+    args[2] = neap_string(app->program);
+    args[3] = neap_string(app->command);
+    args[4] = neap_string(script);
     for (size_t i = START_ARGS; i < count; i++) {
         args[i] = neap_string(app->argv[first + (int)i - START_ARGS]);
     }

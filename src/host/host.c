@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "host/interim.h"
+#include "net/netpolicy.h"
 #include "script/native.h"
 
 #define DRAIN_TIMEOUT 30.0
@@ -108,6 +109,14 @@ static enum neap_err copy_options(neap_t *n, const neap_options *given)
     return err ? err : copy_args(n);
 }
 
+/* In a sandbox there is one in any case. */
+static enum neap_err make_policy(neap_t *n)
+{
+    const neap_options *o = &n->options;
+    if (!o->sandbox && !o->allow_net) return NEAP_OK;
+    return np_netpolicy_new(o->allow_net, o->sandbox, &n->policy, NULL);
+}
+
 static enum neap_err open_log(neap_t *n)
 {
     struct np_log_options lo = NP_LOG_OPTIONS_INIT;
@@ -134,6 +143,7 @@ static void free_host(neap_t *n)
     np_watchdog_free(n->watchdog);
     np_natives_free(&n->runtime);
     np_share_free(n->share);
+    np_netpolicy_free(n->policy);
     np_bus_hub_free(n->hub);
     np_registry_free(n->registry);
     np_shared_maps_free(n->runtime.shared);
@@ -209,6 +219,7 @@ enum neap_err neap_open(const neap_options *options, neap_t **out)
     np_link_init(&n->subscribers);
     np_link_init(&n->upstreams);
     enum neap_err err = copy_options(n, options);
+    if (!err) err = make_policy(n);
     if (!err) err = open_log(n);
     if (!err) err = make_workers(n);
     if (!err) err = make_common(n);

@@ -141,6 +141,7 @@ static enum neap_err open_script(struct np_instance *i, bool held, struct neap_e
                                    .worker = w->id,
                                    .generation = n->generation,
                                    .held = held,
+                                   .sandbox = n->options.sandbox,
                                    .share = i->share,
                                    .watchdog = w->watchdog};
     err = np_script_new(&so, &i->script, info);

@@ -9,6 +9,7 @@
 #include "script/json.h"
 #include "script/luax.h"
 #include "script/watch.h"
+#include "script/sandbox.h"
 
 #define TEXT "text/plain; charset=utf-8"
 #define JSON "application/json"
@@ -96,7 +97,7 @@ static int nothing_more(lua_State *L, int status, lua_KContext ctx)
 static int answer_in_lua(lua_State *L, const char *name, int nargs)
 {
     int first = lua_gettop(L) - nargs + 1;
-    lua_getglobal(L, "require");
+    np_sandbox_push_require(L);
     lua_pushliteral(L, "neap.http.answer");
     lua_call(L, 1, 1);
     lua_getfield(L, -1, name);

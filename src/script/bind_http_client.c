@@ -12,6 +12,7 @@
 #include "script/bind_http.h"
 #include "script/luax.h"
 #include "script/state.h"
+#include "script/sandbox.h"
 
 #define CALL "neap.http.call"
 #define RESPONSE "neap.http.response"
@@ -301,7 +302,7 @@ static int await_response(lua_State *L, struct lua_call *lc)
 
 static int with_transport(lua_State *L)
 {
-    lua_getglobal(L, "require");
+    np_sandbox_push_require(L);
     lua_pushliteral(L, "neap.http.transport");
     lua_call(L, 1, 1);
     lua_getfield(L, -1, "request");

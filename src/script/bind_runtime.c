@@ -147,10 +147,17 @@ static int runtime_isatty(lua_State *L)
     return 1;
 }
 
+/* What ends the host is not for a script that is kept in a sandbox. */
+static void refuse_in_sandbox(lua_State *L, const char *name)
+{
+    if (np_script_of(L)->sandbox) np_misuse(L, "%s is not available in a sandbox", name);
+}
+
 /* stop([now]): ends the host as SIGTERM does; `now` without waiting for what is in flight. */
 static int runtime_stop(lua_State *L)
 {
     struct np_runtime *rt = runtime_of(L);
+    refuse_in_sandbox(L, "neap.runtime.stop");
     if (rt && rt->stop) rt->stop(rt, lua_toboolean(L, 1));
     return 0;
 }
@@ -168,6 +175,7 @@ static int runtime_exit_code(lua_State *L)
 static int runtime_exit(lua_State *L)
 {
     int code = EXIT_SUCCESS;
+    refuse_in_sandbox(L, "os.exit");
     if (lua_isboolean(L, 1)) {
         code = lua_toboolean(L, 1) ? EXIT_SUCCESS : EXIT_FAILURE;
     } else {

@@ -5,6 +5,7 @@
 
 #include "script/luax.h"
 #include "script/modules.h"
+#include "script/sandbox.h"
 #include "script/state.h"
 #include "script/stdlib.h"
 
@@ -35,7 +36,7 @@ static const struct np_stdlib_module *find_stdlib(const char *name)
 static int load_core(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
-    lua_getglobal(L, "require");
+    np_sandbox_push_require(L);
     lua_pushfstring(L, "neap.core.%s", name + 5);
     lua_call(L, 1, 1);
     return 1;
@@ -53,12 +54,17 @@ static int search_builtin(lua_State *L)
         lua_pushliteral(L, ":builtin:");
         return 2;
     }
+    if (np_sandbox_lacks(L, name)) {
+        lua_pushfstring(L, "no module '%s' in a sandbox", name);
+        return 1;
+    }
     const struct np_stdlib_module *m = find_stdlib(name);
     if (m) {
         lua_pushfstring(L, "=%s", name);
         if (luaL_loadbufferx(L, (const char *)m->code, m->size, lua_tostring(L, -1), "b")) {
             return lua_error(L);
         }
+        np_sandbox_trust(L);
         lua_pushliteral(L, ":builtin:");
         return 2;
     }
@@ -83,6 +89,7 @@ static int search_override(lua_State *L)
         lua_pushfstring(L, forms[i], dir, path);
         int status = luaL_loadfilex(L, lua_tostring(L, -1), "t");
         if (status == LUA_OK) {
+            np_sandbox_trust(L);
             lua_insert(L, -2);
             return 2;
         }

@@ -16,6 +16,8 @@
     X(log)            \
     X(registry)       \
     X(runtime)        \
+    X(sandbox)        \
+    X(shared)         \
     X(stream)         \
     X(task)           \
     X(tcp)            \

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "script/luax.h"
+#include "script/sandbox.h"
 #include "script/value.h"
 
 #define FIRST_CHUNK 512 /* bytes of the arena: most calls need no more */
@@ -61,7 +62,9 @@ static void compile(lua_State *L, struct np_run *r)
         status = luaL_loadbufferx(L, r->code, r->code_len, r->name, "t");
     } else {
         bool standard_input = strcmp(r->name, "-") == 0;
-        status = luaL_loadfilex(L, standard_input ? NULL : r->name, NULL);
+        bool sandbox = r->script->sandbox;
+        if (sandbox && !standard_input) np_sandbox_enter(L, r->name);
+        status = luaL_loadfilex(L, standard_input ? NULL : r->name, sandbox ? "t" : NULL);
     }
     if (status != LUA_OK) lua_error(L);
 }

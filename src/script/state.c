@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "script/luax.h"
+#include "script/sandbox.h"
 #include "script/view_loop.h"
 #include "script/watch.h"
 
@@ -66,6 +67,7 @@ static int set_up(lua_State *L)
     const char *lua_path = lua_touserdata(L, 1);
     luaL_openlibs(L);
     np_modules_install(L, lua_path);
+    if (np_script_of(L)->sandbox) np_sandbox_apply(L);
     return 0;
 }
 
