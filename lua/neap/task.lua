@@ -15,6 +15,8 @@ local M = {
   cancelled = core.cancelled,
   shield = core.shield,
   error = core.error,
+  current = core.current,
+  account_cpu = core.account_cpu,
 }
 
 local MANY = 32 -- members, at which those that have ended begin to be forgotten

@@ -63,6 +63,25 @@ function task.cancelled() end
 ---@return any ...
 function task.shield(fn, ...) end
 
+---A task, as it is seen by whoever holds it; it outlives what it stands for.
+---@class neap.Task
+local Task = {}
+
+---What the task has computed: seconds of its thread's CPU time, in its own turns, with the coroutines that
+---ran in them, without its children. It is counted from the first time anybody asks in this script state, as
+---counting costs more than an empty turn does: the very first answer is 0. `account_cpu(true)` at the top of
+---the script makes all answers whole.
+---@return number seconds
+function Task:cpu() end
+
+---The running task. A request's handler runs in the request's.
+---@return neap.Task
+function task.current() end
+
+---Begins to count the CPU time of tasks, or ends it; see `neap.Task:cpu`.
+---@param on boolean
+function task.account_cpu(on) end
+
 ---An error object.
 ---@param code string one of neap's codes
 ---@param message? string

@@ -43,6 +43,71 @@ static void a_task_that_catches_running_out_of_memory_goes_on(void **state)
     assert_string_equal(rig_global(r, "n"), "2097152");
 }
 
+static unsigned exhausted;
+
+static void on_exhausted(struct np_script *s)
+{
+    assert_true(s->exhausted);
+    exhausted++;
+}
+
+/* What a script holds on to, no collection gives back. */
+static void a_state_that_stays_full_is_said_to_be_exhausted(void **state)
+{
+    struct rig *r = *state;
+    limit(r);
+    exhausted = 0;
+    r->script->on_exhausted = on_exhausted;
+    rig_run(r, "all = {} "
+               "function fill() for _, n in ipairs { 65536, 1024, 64 } do "
+               "  pcall(function() while true do all[#all + 1] = ('x'):rep(n) .. #all end end) end "
+               "  error 'full' end "
+               "fill()");
+    for (int i = 0; i < 4; i++)
+        rig_run(r, "fill()");
+    assert_int_equal(exhausted, 1);
+}
+
+static void a_state_that_is_full_once_is_not_exhausted(void **state)
+{
+    struct rig *r = *state;
+    limit(r);
+    exhausted = 0;
+    r->script->on_exhausted = on_exhausted;
+    for (int i = 0; i < 5; i++)
+        rig_run(r, "local all = {} while true do all[#all + 1] = ('x'):rep(65536) .. #all end");
+    assert_int_equal(r->ended, 5);
+    assert_int_equal(exhausted, 0);
+}
+
+/* Each makes memory run out in its own way, and fails alone. */
+static void bombs_of_many_shapes_end_alone(void **state)
+{
+    static const char *const bombs[] = {
+        "return ('x'):rep(1 << 40)",
+        "return ('x'):rep(1 << 28)",
+        "local t = {} while true do t = {t} end",
+        "coroutine.wrap(function() local t = {} while true do t = {t, {}} end end)()",
+        "local s = 'x' while true do s = s .. s end",
+        "local t = table.pack(('x'):rep(1 << 24):byte(1, -1))",
+        "local t = {} for i = 1, math.huge do t[i] = coroutine.create(print) end",
+        "local t = {} while true do t[#t + 1] = function() return t end end",
+        "local s = ('x'):rep(1 << 20) while true do s = s:gsub('x', 'xx') end",
+    };
+    struct rig *r = *state;
+    limit(r);
+    for (size_t i = 0; i < sizeof bombs / sizeof *bombs; i++) {
+        rig_run(r, bombs[i]);
+        assert_int_equal(r->ended, 2 * i + 1);
+        assert_false(r->ok);
+        rig_run(r, "n = #('x'):rep(2 * 1024 * 1024)");
+        assert_true(r->ok);
+    }
+    rig_run(r, "setmetatable({}, {__gc = function() local t = {} while true do t = {t} end end}) "
+               "collectgarbage() survived = 'yes'");
+    assert_string_equal(rig_global(r, "survived"), "yes");
+}
+
 static int ask(struct rig *r, const char *request)
 {
     struct sockaddr_in to = {.sin_family = AF_INET,
@@ -105,6 +170,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(memory_is_there_again_after_a_task_ran_out_of_it),
         T(a_task_that_catches_running_out_of_memory_goes_on),
+        T(a_state_that_stays_full_is_said_to_be_exhausted),
+        T(a_state_that_is_full_once_is_not_exhausted),
+        T(bombs_of_many_shapes_end_alone),
         T(a_request_that_waits_may_outlive_its_state),
         T(a_body_that_is_read_may_outlive_its_state),
         T(a_streamed_answer_may_outlive_its_state),
