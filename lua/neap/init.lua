@@ -19,6 +19,7 @@
 ---@field stream neap.stream
 ---@field task neap.task
 ---@field tcp neap.tcp
+---@field thread neap.thread
 ---@field udp neap.udp
 ---@field unix neap.unix
 ---@field worker neap.worker

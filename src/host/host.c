@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "host/interim.h"
 #include "net/netpolicy.h"
 #include "script/native.h"
+#include "script/threads.h"
 
 #define DRAIN_TIMEOUT 30.0
 #define LOAD_TIMEOUT 10.0
@@ -197,6 +197,13 @@ static enum neap_err make_common(neap_t *n)
     if (!err) err = np_share_new(n->options.workers, mode, &n->share);
     if (!err) err = np_shared_maps_new(&n->runtime.shared);
     if (!err) err = np_onces_new(&n->runtime.onces);
+    struct np_threads_options to = {.max_threads = n->options.threads,
+                                    .memory_limit = n->options.memory_limit,
+                                    .lua_path = n->options.lua_path,
+                                    .runtime = &n->runtime,
+                                    .log = n->log,
+                                    .sandbox = n->options.sandbox};
+    if (!err) err = np_threads_new(&to, &n->runtime.threads);
     return err;
 }
 
@@ -364,6 +371,7 @@ void neap_close_with(neap_t *n, void (*closed)(void *user), void *user)
         on_closed(n);
         return;
     }
+    np_threads_stop(n->runtime.threads);
     bool joined = np_workers_join(n);
     np_host_end_subscriptions(n);
     np_host_end_pickers(n);

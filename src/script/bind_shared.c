@@ -44,7 +44,8 @@ static const char *check_key(lua_State *L, size_t *n)
 
 static int64_t now_of(lua_State *L)
 {
-    return np_loop_now(np_script_of(L)->loop);
+    struct np_loop *loop = np_script_of(L)->loop; /* NULL on a pool's thread */
+    return loop ? np_loop_now(loop) : np_loop_hrtime();
 }
 
 static void check_value(lua_State *L, int idx, struct np_shared_value *v)

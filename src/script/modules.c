@@ -31,6 +31,17 @@ static const struct np_stdlib_module *find_stdlib(const char *name)
     return NULL;
 }
 
+/* What a state on a pool's thread has, which has no loop. */
+static bool needs_loop(lua_State *L, const char *name)
+{
+    static const char *const without_loop[] = {"frame", "json", "shared", NULL};
+    if (np_script_of(L)->loop) return false;
+    for (const char *const *n = without_loop; *n; n++) {
+        if (strcmp(*n, name) == 0) return false;
+    }
+    return true;
+}
+
 /* The loader of "neap.x" where that is the C module: through its core name, so that both names give
  * the same table. */
 static int load_core(lua_State *L)
@@ -50,6 +61,10 @@ static int search_builtin(lua_State *L)
     if (strncmp(name, "neap.core.", 10) == 0) {
         lua_CFunction open = find_c_module(name + 10);
         if (!open) return 0;
+        if (needs_loop(L, name + 10)) {
+            lua_pushfstring(L, "module '%s' needs a loop, which a thread does not have", name);
+            return 1;
+        }
         lua_pushcfunction(L, open);
         lua_pushliteral(L, ":builtin:");
         return 2;

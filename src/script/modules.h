@@ -21,6 +21,7 @@
     X(stream)         \
     X(task)           \
     X(tcp)            \
+    X(thread)         \
     X(udp)            \
     X(unix)           \
     X(worker)
