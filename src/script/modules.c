@@ -137,6 +137,7 @@ void np_modules_install(lua_State *L, const char *lua_path)
         lua_pushcclosure(L, search_override, 1);
         add_searcher(L, 2);
     }
+    if (!np_script_of(L)->loop) return; /* nothing waits there */
     lua_getglobal(L, "require");
     lua_pushliteral(L, "neap.prelude");
     lua_call(L, 1, 0);
