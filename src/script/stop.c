@@ -111,7 +111,7 @@ NP_UNSANITIZED static void describe_place(struct np_watch_slot *w, lua_State *L)
 
 NP_UNSANITIZED static void look(struct np_watch_slot *w, lua_State *L)
 {
-    struct np_script *s = L ? np_script_of(L) : NULL;
+    struct np_script *s = L ? *(struct np_script **)lua_getextraspace(L) : NULL;
     int seen = NP_SEEN;
     if (!s) {
         put(w->what, 0, sizeof w->what, "a finaliser (__gc) of a state that closes");
