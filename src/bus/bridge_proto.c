@@ -20,7 +20,9 @@ static bool path_has(struct np_bytes path, const char *id)
 static bool judge_info(struct np_bus_bridge *b, const struct np_nats_info *info)
 {
     const char *id = b->bus->id;
-    if (path_has(info->neap_path, id) || path_has(info->server_id, id)) {
+    const char *hub = np_hub_id(b->bus);
+    if (path_has(info->neap_path, id) || path_has(info->server_id, id) ||
+        (hub && path_has(info->neap_path, hub))) {
         np_bridge_lost(b, NEAP_EPROTO, "it is bridged to this bus: that would make a loop");
     } else if (info->auth_required) {
         np_bridge_lost(b, NEAP_EACCES, "it wants credentials, which cannot be given yet");
@@ -125,7 +127,7 @@ static void on_pong(struct np_bus_bridge *b)
 
 static void on_message(struct np_bus_bridge *b, const struct np_nats_msg *m)
 {
-    struct np_bus_out out = {m->subject, m->reply, m->headers, m->payload};
+    struct np_bus_out out = {m->subject, m->reply, m->headers, m->payload, false};
     struct np_bus_msg *msg = np_bus_msg_new(&out);
     if (!msg) {
         np_bridge_lost(b, NEAP_ENOMEM, "out of memory");

@@ -6,7 +6,6 @@
 
 #include "base/alloc.h"
 #include "bus/bus_impl.h"
-#include "bus/hub_impl.h"
 
 void np_bus_random_id(char *out)
 {
@@ -75,11 +74,12 @@ enum neap_err np_bus_new(struct np_loop *loop, const struct np_bus_options *opts
     np_buf_init(&bus->path);
     np_bus_random_id(bus->id);
     struct np_trie_options to = NP_TRIE_OPTIONS_INIT;
-    to.max_subs = bus->opts.max_subs;
+    to.max_subs = SIZE_MAX; /* counted in sub.c */
     to.seed = bus->opts.seed;
     enum neap_err err = np_trie_new(&to, &bus->trie);
     if (!err) err = np_buf_append(&bus->path, bus->id, NP_BUS_ID_LEN);
     if (err) goto fail;
+    bus->upstream_at = NP_BUS_ID_LEN;
     *out = bus;
     return NEAP_OK;
 fail:
@@ -94,8 +94,7 @@ void np_bus_free(struct np_bus *bus)
     struct np_link *l;
     if (!bus) return;
     np_bus_inboxes_free(bus->inboxes);
-    np_hub_port_free(bus->port);
-    bus->port = NULL;
+    np_hub_abandon(bus);
     while ((l = np_list_pop_front(&bus->subs))) {
         struct np_bus_sub *s = np_container_of(l, struct np_bus_sub, all);
         np_list_remove(&s->ready);
@@ -130,20 +129,41 @@ size_t np_bus_max_payload(const struct np_bus *bus)
 void np_bus_get_stats(const struct np_bus *bus, struct np_bus_stats *out)
 {
     *out = bus->stats;
-    out->subs = np_trie_count(bus->trie);
+    out->subs = bus->nsubs;
+}
+
+struct np_bus_msg *np_bus_publication_msg(struct publication *p)
+{
+    if (!p->msg) p->msg = np_bus_msg_new(p->out);
+    if (!p->msg) p->no_memory = true;
+    return p->msg;
 }
 
 static bool offer(struct np_sub *handle, void *value, void *arg)
 {
+    struct np_bus_sub *s = value;
     struct publication *p = arg;
-    struct hub_proxy *proxy = np_bus_proxy_of(value);
-    struct np_bus_sub *s = proxy ? NULL : value;
-    if (s && s->deaf_to && s->deaf_to == p->origin) return false;
+    bool shared = p->seat && s->queue_len > 0;
+    if (shared && !np_hub_keeps(p, handle)) return true; /* another worker's member gets it */
+    if (s->deaf_to && s->deaf_to == p->origin) return false;
     p->interested++;
-    if (!p->msg) p->msg = np_bus_msg_new(p->out);
-    if (!p->msg) p->no_memory = true;
-    if (!p->msg) return false;
-    return s ? np_bus_sub_push(s, p->msg) : np_hub_offer(p->bus, proxy, p);
+    struct np_bus_msg *m = np_bus_publication_msg(p);
+    bool taken = m && np_bus_sub_push(s, m);
+    if (taken && shared) np_hub_kept(p, handle);
+    return taken;
+}
+
+static enum neap_err distribute(struct np_bus *bus, struct publication *p)
+{
+    const struct np_bus_out *m = p->out;
+    enum neap_err err = NEAP_OK;
+    p->seat = np_bus_seat(bus);
+    if (p->seat) err = np_hub_gather(p);
+    if (!err) err = np_trie_match(bus->trie, m->subject.p, m->subject.n, offer, p, NULL);
+    if (!err && p->seat) err = np_hub_forward(p);
+    if (!err && p->no_memory) err = NEAP_ENOMEM;
+    np_bus_msg_unref(p->msg);
+    return err;
 }
 
 enum neap_err np_bus_publish(struct np_bus *bus, const struct np_bus_out *m, const void *origin,
@@ -153,17 +173,14 @@ enum neap_err np_bus_publish(struct np_bus *bus, const struct np_bus_out *m, con
     if (size < m->payload.n || size > bus->opts.max_payload) return NEAP_EMSGSIZE;
     if (m->subject.n > NP_SUBJECT_MAX_LEN || m->reply.n > NP_SUBJECT_MAX_LEN) return NEAP_EINVAL;
     if (m->reply.n > 0 && !np_subject_ok(m->reply.p, m->reply.n)) return NEAP_EINVAL;
-    struct publication p = {.bus = bus, .out = m, .origin = origin};
+    struct publication p = {.out = m, .origin = origin};
     enum neap_err err;
     if (bus->remote) {
         if (!np_subject_ok(m->subject.p, m->subject.n)) return NEAP_EINVAL;
         err = bus->remote->ops->publish(bus->remote, m);
         p.interested = SIZE_MAX;
     } else {
-        err = np_trie_match(bus->trie, m->subject.p, m->subject.n, offer, &p, NULL);
-        if (!err && p.no_memory) err = NEAP_ENOMEM;
-        if (bus->port) np_hub_matched(bus, &p);
-        np_bus_msg_unref(p.msg);
+        err = distribute(bus, &p);
     }
     if (err) return err;
     bus->stats.published++;
@@ -193,18 +210,18 @@ void np_bus_flush_init(struct np_bus_flush *f,
     np_link_init(&f->link);
     np_defer_init(&f->defer, flushed);
     f->ping = 0;
-    f->waiting = 0;
     f->err = NEAP_OK;
     f->fn = fn;
 }
 
 enum neap_err np_bus_flush_start(struct np_bus *bus, struct np_bus_flush *f)
 {
+    bool waits = false;
     if (bus->remote) return bus->remote->ops->flush(bus->remote, f);
     f->err = NEAP_OK;
-    if (bus->port && np_hub_flush(bus, f)) return NEAP_OK;
-    np_loop_defer(bus->loop, &f->defer);
-    return NEAP_OK;
+    enum neap_err err = np_hub_flush(bus, f, &waits);
+    if (!err && !waits) np_loop_defer(bus->loop, &f->defer);
+    return err;
 }
 
 void np_bus_flush_cancel(struct np_bus_flush *f)
@@ -223,7 +240,7 @@ enum neap_err np_bus_attach(struct np_bus *bus, struct np_bus_remote *r)
         if (err) return err;
     }
     bus->remote = r;
-    if (bus->port) np_hub_set_away(bus, true);
+    np_hub_remote_changed(bus);
     return NEAP_OK;
 }
 
@@ -231,16 +248,28 @@ void np_bus_detach(struct np_bus *bus, struct np_bus_remote *r)
 {
     if (bus->remote != r) return;
     bus->remote = NULL;
-    if (bus->port) np_hub_set_away(bus, false);
+    np_hub_remote_changed(bus);
+}
+
+static enum neap_err write_path(struct np_bus *bus, struct np_buf *path, struct np_bytes upstream,
+                                size_t *upstream_at)
+{
+    const char *hub = np_hub_id(bus);
+    enum neap_err err = np_buf_append(path, bus->id, NP_BUS_ID_LEN);
+    if (!err && hub) err = np_buf_append(path, ",", 1);
+    if (!err && hub) err = np_buf_append(path, hub, NP_BUS_ID_LEN);
+    *upstream_at = np_buf_len(path);
+    if (!err && upstream.n > 0) err = np_buf_append(path, ",", 1);
+    if (!err) err = np_buf_append(path, upstream.p, upstream.n);
+    return err;
 }
 
 enum neap_err np_bus_set_path(struct np_bus *bus, struct np_bytes upstream)
 {
     struct np_buf path = {0};
     struct np_link *l, *next;
-    enum neap_err err = np_buf_append(&path, bus->id, NP_BUS_ID_LEN);
-    if (!err && upstream.n > 0) err = np_buf_append(&path, ",", 1);
-    if (!err) err = np_buf_append(&path, upstream.p, upstream.n);
+    size_t upstream_at;
+    enum neap_err err = write_path(bus, &path, upstream, &upstream_at);
     if (err) {
         np_buf_fini(&path);
         return err;
@@ -249,6 +278,7 @@ enum neap_err np_bus_set_path(struct np_bus *bus, struct np_bytes upstream)
                 memcmp(np_buf_data(&path), np_buf_data(&bus->path), np_buf_len(&path)) == 0;
     np_buf_fini(&bus->path);
     bus->path = path;
+    bus->upstream_at = upstream_at;
     if (same) return NEAP_OK;
     bus->path_version++;
     np_list_each_safe (l, next, &bus->path_watches) {
@@ -256,4 +286,17 @@ enum neap_err np_bus_set_path(struct np_bus *bus, struct np_bytes upstream)
         w->fn(w);
     }
     return NEAP_OK;
+}
+
+enum neap_err np_bus_renew_path(struct np_bus *bus)
+{
+    size_t len = np_buf_len(&bus->path);
+    size_t from = bus->upstream_at < len ? bus->upstream_at + 1 : len;
+    struct np_buf upstream = {0};
+    enum neap_err err = np_buf_append(&upstream, np_buf_data(&bus->path) + from, len - from);
+    if (!err)
+        err =
+            np_bus_set_path(bus, (struct np_bytes){np_buf_data(&upstream), np_buf_len(&upstream)});
+    np_buf_fini(&upstream);
+    return err;
 }

@@ -36,7 +36,8 @@ struct np_bus_stats {
     uint64_t published;       /* here: by scripts, embedders and remote clients */
     uint64_t published_bytes; /* of headers and payload */
     uint64_t delivered;       /* put on a subscription's queue; one message may count often */
-    uint64_t dropped;         /* refused by a full queue */
+    uint64_t dropped;         /* refused by a full queue, here or on the way to a worker */
+    uint64_t forwarded;       /* sent to other workers (hub.h); to several counts often */
 };
 
 /* `opts` may be NULL. */
@@ -54,21 +55,21 @@ void np_bus_get_stats(const struct np_bus *bus, struct np_bus_stats *out);
 
 /* Copies what it needs. `origin` (may be NULL) is not delivered to subscriptions that are deaf to
  * it. `*interested` (may be NULL) is the number of subscriptions and groups that wanted it, full
- * ones too; SIZE_MAX with a remote, which alone knows. NEAP_EINVAL: a bad subject or reply.
- * NEAP_EMSGSIZE. NEAP_ELIMIT: the remote is away and its buffer full. NEAP_ENOMEM: perhaps some
- * have got it. */
+ * ones and what is known of other workers' too; SIZE_MAX with a remote, which alone knows.
+ * NEAP_EINVAL: a bad subject or reply. NEAP_EMSGSIZE. NEAP_ELIMIT: the remote is away and its
+ * buffer full. NEAP_ENOMEM: perhaps some have got it. */
 NEAP_MUST_CHECK enum neap_err np_bus_publish(struct np_bus *bus, const struct np_bus_out *m,
                                              const void *origin, size_t *interested);
 
-/* Waits until what was published before has been handed to the local subscriptions' queues and,
- * with a remote, has arrived there. Embedded in what waits; ends once, by `fn` from the loop, with
- * NEAP_OK, or NEAP_ECONNRESET when the remote was lost meanwhile, NEAP_ECLOSED when it was closed.
+/* Waits until what was published before has been handed to the local subscriptions' queues and to
+ * those of other workers (hub.h) and, with a remote, has arrived there. Embedded in what waits;
+ * ends once, by `fn` from the loop, with NEAP_OK, or NEAP_ECONNRESET when the remote was lost
+ * meanwhile, NEAP_ECLOSED when it was closed.
  */
 struct np_bus_flush {
     struct np_link link;
     struct np_defer defer;
     uint64_t ping;     /* which PONG ends it */
-    unsigned waiting;  /* for so many other workers */
     enum neap_err err; /* what it ends with when it is deferred */
     void (*fn)(struct np_bus_flush *f, enum neap_err err);
 };

@@ -8,6 +8,7 @@
 #include "mesh/subject_trie.h"
 
 struct inboxes;
+struct np_bus_seat;
 
 /* What a bridge is to the bus. At most one is attached. */
 struct np_bus_remote {
@@ -30,7 +31,6 @@ struct path_watch {
 
 struct np_bus {
     struct np_loop *loop;
-    struct hub_port *port; /* to the other workers' buses; NULL: there are none */
     struct np_bus_options opts;
     struct np_trie *trie;
     struct np_link subs;        /* all, by `all`, oldest first */
@@ -39,16 +39,19 @@ struct np_bus {
     struct np_defer deliver;
     bool delivering;
     struct np_bus_remote *remote;
-    struct inboxes *inboxes; /* made by the first request */
+    struct np_bus_seat *seat; /* in a hub; NULL: on its own. See np_bus_seat */
+    size_t nsubs;             /* that take messages */
+    struct inboxes *inboxes;  /* made by the first request */
     struct np_link path_watches;
-    struct np_buf path; /* ids of this bus and of those it is bridged to, nearest first, by ',' */
+    /* Ids of this bus, of its hub and of those it is bridged to, nearest first, by ','. */
+    struct np_buf path;
+    size_t upstream_at;    /* where the last of those begin in it */
     unsigned path_version; /* how often it has changed */
     char id[NP_BUS_ID_LEN + 1];
     struct np_bus_stats stats;
 };
 
 struct np_bus_sub {
-    uint64_t id; /* how the other workers' buses name it; 0: they do not know it */
     struct np_link all;
     struct np_link ready;
     struct np_bus *bus;    /* NULL when the bus is gone */
@@ -61,6 +64,7 @@ struct np_bus_sub {
     bool slow;
     bool slow_owed; /* on_slow is to be called */
     bool end_owed;  /* on_end is to be called once the queue is empty */
+    bool told;      /* the other workers know of it */
     const void *deaf_to;
     uint64_t max;
     uint64_t received;
@@ -86,40 +90,6 @@ void np_bus_random_id(char *out);
  * never from a publisher's or a subscriber's; during a batch it does nothing. */
 void np_bus_hand_over(struct np_bus *bus);
 
-/* What stands in the trie: a subscription of this bus, or (marked) another worker's that a proxy
- * stands for. */
-struct hub_proxy;
-static inline void *np_bus_mark_proxy(struct hub_proxy *p)
-{
-    return (char *)p + 1;
-}
-static inline struct hub_proxy *np_bus_proxy_of(void *value)
-{
-    return (uintptr_t)value & 1 ? (struct hub_proxy *)((char *)value - 1) : NULL;
-}
-
-/* A publication that is being matched. The message is made when the first one takes it. */
-struct publication {
-    struct np_bus *bus;
-    const struct np_bus_out *out;
-    const void *origin;
-    struct np_bus_msg *msg;
-    bool no_memory;
-    size_t interested;
-};
-
-/* hub.c: what the bus tells its port, if it has one. */
-void np_hub_added(struct np_bus *bus, struct np_bus_sub *s);
-void np_hub_removed(struct np_bus *bus, struct np_bus_sub *s);
-/* Another worker's subscription takes the message. */
-bool np_hub_offer(struct np_bus *bus, struct hub_proxy *proxy, struct publication *p);
-/* The publication was matched. */
-void np_hub_matched(struct np_bus *bus, const struct publication *p);
-/* The bus got a remote, or lost it: it leaves the others alone meanwhile. */
-void np_hub_set_away(struct np_bus *bus, bool away);
-/* False: nobody else is to be waited for. */
-bool np_hub_flush(struct np_bus *bus, struct np_bus_flush *f);
-
 /* Puts a message on a subscription's queue; false when it is full (or out of memory). */
 bool np_bus_sub_push(struct np_bus_sub *s, struct np_bus_msg *m);
 /* Calls it, from the batch. */
@@ -128,11 +98,48 @@ void np_bus_sub_unref(struct np_bus_sub *s);
 /* Puts it on the ready list. */
 void np_bus_sub_wake(struct np_bus_sub *s);
 
+/* A publication that is being matched. The message is made when the first one takes it. */
+struct publication {
+    const struct np_bus_out *out;
+    const void *origin;
+    struct np_bus_msg *msg;
+    bool no_memory;
+    size_t interested;
+    struct np_bus_seat *seat; /* NULL when there are no other workers */
+};
+struct np_bus_msg *np_bus_publication_msg(struct publication *p);
+
+/* The hub, as the bus sees it; see hub_impl.h. */
+
+/* The bus' seat; NULL when it is on its own. One that another thread has taken out leaves here. */
+struct np_bus_seat *np_bus_seat(struct np_bus *bus);
+/* Before the bus goes. */
+void np_hub_abandon(struct np_bus *bus);
+/* What all buses of the hub are known by; NULL when it is on its own. */
+const char *np_hub_id(struct np_bus *bus);
+/* A subscription begins, or ceases, to take messages. NEAP_ENOMEM: nobody was told. */
+NEAP_MUST_CHECK enum neap_err np_hub_added(struct np_bus *bus, struct np_bus_sub *s);
+void np_hub_removed(struct np_bus *bus, struct np_bus_sub *s);
+/* The remote came or went. */
+void np_hub_remote_changed(struct np_bus *bus);
+/* Around a match of one's own subscriptions: which other workers want it; whether a member of a
+ * group here, which is being visited, may have it rather than another worker's, and that it took
+ * it; and off it goes. */
+NEAP_MUST_CHECK enum neap_err np_hub_gather(struct publication *p);
+bool np_hub_keeps(struct publication *p, const struct np_sub *member);
+void np_hub_kept(struct publication *p, const struct np_sub *member);
+NEAP_MUST_CHECK enum neap_err np_hub_forward(struct publication *p);
+/* `*waits`: `f` ends when the others have answered; else there is nobody to wait for. NEAP_ENOMEM.
+ */
+NEAP_MUST_CHECK enum neap_err np_hub_flush(struct np_bus *bus, struct np_bus_flush *f, bool *waits);
+
 /* The remote: the bridge calls these; attaching reports all subscriptions that stand. */
 NEAP_MUST_CHECK enum neap_err np_bus_attach(struct np_bus *bus, struct np_bus_remote *r);
 void np_bus_detach(struct np_bus *bus, struct np_bus_remote *r);
 /* `upstream` empty: not bridged. */
 NEAP_MUST_CHECK enum neap_err np_bus_set_path(struct np_bus *bus, struct np_bytes upstream);
+/* The hub was joined or left. */
+NEAP_MUST_CHECK enum neap_err np_bus_renew_path(struct np_bus *bus);
 
 void np_bus_inboxes_free(struct inboxes *in);
 

@@ -25,6 +25,7 @@ struct np_bus_msg *np_bus_msg_new(const struct np_bus_out *out)
     struct np_bus_msg *m = np_alloc(size);
     if (!m) return NULL;
     atomic_init(&m->refs, 1);
+    atomic_init(&m->hopes, 0);
     m->reply = m->headers = (struct np_bytes){NULL, 0};
     char *at = copy(m->data, out->subject, &m->subject);
     if (out->reply.n > 0) at = copy(at, out->reply, &m->reply);

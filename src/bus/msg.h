@@ -3,12 +3,16 @@
 #define NP_BUS_MSG_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "base/err.h"
 #include "proto/bytes.h"
 
 struct np_bus_msg {
     atomic_uint refs;
+    /* Between workers (hub.h): how many may still have somebody who takes it; who has does not
+     * count down. The last of those who find nobody answers "no responders". 0: nobody asks. */
+    atomic_uint hopes;
     /* Into `data`; each is followed by a NUL that does not count. p is NULL for an absent reply and
      * for absent headers; the payload is empty, never absent. */
     struct np_bytes subject;
@@ -24,6 +28,7 @@ struct np_bus_out {
     struct np_bytes reply;
     struct np_bytes headers;
     struct np_bytes payload;
+    bool asks; /* a request: `reply` is told "no responders" when nobody takes it after all */
 };
 
 /* A copy, with one reference. NULL when out of memory. */

@@ -168,6 +168,7 @@ enum neap_err np_bus_request_start(struct np_bus_request *r, const struct np_bus
     int n = snprintf(inbox, sizeof inbox, "%s%" PRIx64, bus->inboxes->prefix, r->token);
     struct np_bus_out m = *out;
     m.reply = (struct np_bytes){inbox, (size_t)n};
+    m.asks = true;
     err = np_bus_publish(bus, &m, NULL, &interested);
     if (err) goto fail;
     if (interested == 0) np_loop_defer(bus->loop, &r->defer);

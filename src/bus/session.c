@@ -250,7 +250,7 @@ static bool do_pub(struct session *c, const struct np_nats_msg *m)
         fail(c, "message headers not supported");
         return false;
     }
-    struct np_bus_out out = {m->subject, m->reply, m->headers, m->payload};
+    struct np_bus_out out = {m->subject, m->reply, m->headers, m->payload, c->no_responders};
     size_t interested = 0;
     enum neap_err err =
         np_bus_publish(c->server->bus, &out, c->echo ? NULL : (const void *)c, &interested);

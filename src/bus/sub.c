@@ -23,6 +23,7 @@ enum neap_err np_bus_subscribe(struct np_bus *bus, struct np_bytes pattern,
     struct np_bytes queue = opts->queue;
     assert(!h->on_message != !h->on_ready);
     if (pattern.n > NP_SUBJECT_MAX_LEN || queue.n > NP_SUBJECT_MAX_LEN) return NEAP_EINVAL;
+    if (bus->nsubs >= bus->opts.max_subs) return NEAP_ELIMIT;
     struct np_bus_sub *s = np_calloc(1, sizeof *s + pattern.n + queue.n + 2);
     if (!s) return NEAP_ENOMEM;
     np_link_init(&s->all);
@@ -46,10 +47,13 @@ enum neap_err np_bus_subscribe(struct np_bus *bus, struct np_bytes pattern,
     if (!err && bus->remote) err = bus->remote->ops->added(bus->remote, s);
     if (err) goto fail;
     np_list_push_back(&bus->subs, &s->all);
-    if (bus->port) np_hub_added(bus, s);
+    err = np_hub_added(bus, s);
+    if (err) goto fail;
+    bus->nsubs++;
     *out = s;
     return NEAP_OK;
 fail:
+    np_list_remove(&s->all);
     np_trie_remove(bus->trie, s->handle);
     np_free(s);
     return err;
@@ -68,8 +72,9 @@ static void leave(struct np_bus_sub *s)
     if (!s->handle) return;
     np_trie_remove(s->bus->trie, s->handle);
     s->handle = NULL;
-    if (s->bus->port) np_hub_removed(s->bus, s);
+    s->bus->nsubs--;
     if (s->bus->remote) s->bus->remote->ops->removed(s->bus->remote, s);
+    np_hub_removed(s->bus, s);
 }
 
 void np_bus_unsubscribe(struct np_bus_sub *s)

@@ -127,9 +127,16 @@ static bool visit_queue(struct np_trie *t, size_t base, size_t i, np_trie_visit_
     size_t first = np_rng_below(&t->rng, (uint32_t)total);
     for (size_t k = 0; k < total; k++) {
         struct np_sub *s = member(t, base, i, (first + k) % total, &ignored);
-        if (s != NULL && !s->dead && fn(s, s->value, arg)) return true;
+        if (s == NULL || s->dead) continue;
+        t->group_size = total;
+        if (fn(s, s->value, arg)) return true;
     }
     return false;
+}
+
+size_t np_trie_group_size(const struct np_trie *t)
+{
+    return t->group_size;
 }
 
 enum neap_err np_trie_match(struct np_trie *t, const char *subject, size_t n, np_trie_visit_fn fn,

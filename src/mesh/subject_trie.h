@@ -59,6 +59,8 @@ typedef bool (*np_trie_visit_fn)(struct np_sub *s, void *value, void *arg);
  * state. NEAP_EINVAL for a bad subject, NEAP_ENOMEM (before the first call). */
 NEAP_MUST_CHECK enum neap_err np_trie_match(struct np_trie *t, const char *subject, size_t n,
                                             np_trie_visit_fn fn, void *arg, size_t *taken);
+/* Inside a visit of a group's member: how many members the group has. */
+size_t np_trie_group_size(const struct np_trie *t);
 /* Whether anybody wants it, without asking them. */
 bool np_trie_interest(struct np_trie *t, const char *subject, size_t n);
 

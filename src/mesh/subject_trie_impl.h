@@ -90,6 +90,7 @@ struct np_trie {
     size_t nodes;
     size_t subs;
     unsigned visiting; /* depth of visits under way */
+    size_t group_size; /* of the group that is being visited */
     struct np_link doomed;
     struct np_rng rng;
 };

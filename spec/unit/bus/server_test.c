@@ -160,7 +160,8 @@ static const char modern[] =
 
 static void publish(struct world *w, const char *subject, const char *reply, const char *payload)
 {
-    struct np_bus_out m = {BYTES(subject), BYTES(reply), {NULL, 0}, BYTES(payload)};
+    struct np_bus_out m = {
+        .subject = BYTES(subject), .reply = BYTES(reply), .payload = BYTES(payload)};
     assert_ok(np_bus_publish(w->bus, &m, NULL, NULL));
 }
 
