@@ -59,6 +59,7 @@ struct np_bus_sub {
     const struct np_bus_sub_handler *handler;
     void *arg;
     unsigned refs; /* the owner's and that of the batch that calls it */
+    bool held;     /* not in the trie yet */
     bool gone;     /* unsubscribed */
     bool paused;
     bool slow;

@@ -13,6 +13,37 @@ enum {
     KEEP_RING = 1024, /* a larger ring is given back when it is empty */
 };
 
+static enum neap_err insert(struct np_bus_sub *s, struct np_bus *bus)
+{
+    const char *queue = s->queue_len ? s->text + s->pattern_len + 1 : NULL;
+    return np_trie_insert(bus->trie, s->text, s->pattern_len, queue, s->queue_len, s, &s->handle);
+}
+
+/* Takes messages from here on. It stands in the bus' list. */
+static enum neap_err enter(struct np_bus_sub *s)
+{
+    struct np_bus *bus = s->bus;
+    enum neap_err err = insert(s, bus);
+    if (!err && bus->remote) err = bus->remote->ops->added(bus->remote, s);
+    if (!err) err = np_hub_added(bus, s);
+    if (!err) {
+        bus->nsubs++;
+        return NEAP_OK;
+    }
+    np_trie_remove(bus->trie, s->handle);
+    s->handle = NULL;
+    return err;
+}
+
+/* Whether it could. */
+static enum neap_err try_out(struct np_bus_sub *s, struct np_bus *bus)
+{
+    enum neap_err err = insert(s, bus);
+    if (!err) np_trie_remove(bus->trie, s->handle);
+    s->handle = NULL;
+    return err;
+}
+
 enum neap_err np_bus_subscribe(struct np_bus *bus, struct np_bytes pattern,
                                const struct np_bus_sub_options *opts,
                                const struct np_bus_sub_handler *h, void *arg,
@@ -41,22 +72,25 @@ enum neap_err np_bus_subscribe(struct np_bus *bus, struct np_bytes pattern,
     s->queue_len = queue.n;
     if (pattern.n > 0) memcpy(s->text, pattern.p, pattern.n);
     if (queue.n > 0) memcpy(s->text + pattern.n + 1, queue.p, queue.n);
-    enum neap_err err =
-        np_trie_insert(bus->trie, s->text, pattern.n, queue.n ? s->text + pattern.n + 1 : NULL,
-                       queue.n, s, &s->handle);
-    if (!err && bus->remote) err = bus->remote->ops->added(bus->remote, s);
-    if (err) goto fail;
     np_list_push_back(&bus->subs, &s->all);
-    err = np_hub_added(bus, s);
-    if (err) goto fail;
-    bus->nsubs++;
+    enum neap_err err = opts->held ? try_out(s, bus) : enter(s);
+    if (err) {
+        np_list_remove(&s->all);
+        np_free(s);
+        return err;
+    }
+    s->held = opts->held;
     *out = s;
     return NEAP_OK;
-fail:
-    np_list_remove(&s->all);
-    np_trie_remove(bus->trie, s->handle);
-    np_free(s);
-    return err;
+}
+
+enum neap_err np_bus_sub_release(struct np_bus_sub *s)
+{
+    if (!s->held || !s->bus) return NEAP_OK;
+    enum neap_err err = enter(s);
+    if (err) return err;
+    s->held = false;
+    return NEAP_OK;
 }
 
 void np_bus_sub_unref(struct np_bus_sub *s)
@@ -107,6 +141,7 @@ static void end(struct np_bus_sub *s)
 
 void np_bus_sub_limit(struct np_bus_sub *s, uint64_t max)
 {
+    if (s->held) s->max = max;
     if (!s->handle) return;
     s->max = max;
     if (s->received >= max) {
@@ -118,7 +153,9 @@ void np_bus_sub_limit(struct np_bus_sub *s, uint64_t max)
 
 void np_bus_sub_drain(struct np_bus_sub *s)
 {
-    if (s->bus && s->handle) end(s);
+    if (!s->bus || (!s->handle && !s->held)) return;
+    s->held = false;
+    end(s);
 }
 
 static bool grow_ring(struct np_bus_sub *s)
@@ -246,7 +283,7 @@ struct np_bytes np_bus_sub_queue(const struct np_bus_sub *s)
 
 bool np_bus_sub_ended(const struct np_bus_sub *s)
 {
-    return s->handle == NULL;
+    return s->handle == NULL && !s->held;
 }
 
 void np_bus_sub_get_stats(const struct np_bus_sub *s, struct np_bus_sub_stats *out)

@@ -29,6 +29,7 @@ struct np_bus_sub_options {
     uint64_t max;            /* ends after so many messages; 0: never */
     size_t pending_bytes;    /* bound of its queue, default 64 MiB; 0 none */
     size_t pending_messages; /* default 65536; 0 none */
+    bool held;               /* gets nothing before np_bus_sub_release */
     const void *deaf_to;     /* does not get what this origin publishes; NULL: gets all */
 };
 #define NP_BUS_SUB_OPTIONS_INIT                                                  \
@@ -49,6 +50,9 @@ NEAP_MUST_CHECK enum neap_err np_bus_subscribe(struct np_bus *bus, struct np_byt
                                                const struct np_bus_sub_options *opts,
                                                const struct np_bus_sub_handler *h, void *arg,
                                                struct np_bus_sub **out);
+/* A held one takes messages from now on; any other: does nothing. NEAP_ELIMIT, NEAP_ENOMEM: it is
+ * still held. */
+NEAP_MUST_CHECK enum neap_err np_bus_sub_release(struct np_bus_sub *s);
 /* What is pending is dropped; no callback comes any more, on_end neither. NULL is allowed. */
 void np_bus_unsubscribe(struct np_bus_sub *s);
 /* Ends after `max` messages, counted from its beginning; those it has had already are enough when

@@ -21,8 +21,9 @@ struct lua_sub {
     struct np_bus_sub *sub;  /* NULL when closed */
     struct lua_sub **handle; /* the userdata; NULL when collected */
     struct np_drain drain;
-    struct np_link waiters;       /* of struct next, in order */
-    struct np_bus_sub_stats last; /* when it was closed */
+    struct np_activation activation; /* where the state was held when it subscribed */
+    struct np_link waiters;          /* of struct next, in order */
+    struct np_bus_sub_stats last;    /* when it was closed */
     char *pattern;
     int fn_ref; /* LUA_NOREF without a function */
     int self_ref;
@@ -68,6 +69,7 @@ static void close_sub(struct lua_sub *ls)
     if (!ls->sub) return;
     np_bus_sub_get_stats(ls->sub, &ls->last);
     ls->last.pending_messages = ls->last.pending_bytes = 0;
+    np_activation_cancel(&ls->activation);
     np_bus_unsubscribe(ls->sub);
     ls->sub = NULL;
     ls->ended = true;
@@ -75,6 +77,16 @@ static void close_sub(struct lua_sub *ls)
     if (ls->running == 0) np_drain_remove(&ls->drain);
     drop_refs(ls);
     release(ls);
+}
+
+/* The state takes over the work. */
+static void on_activated(struct np_activation *a)
+{
+    struct lua_sub *ls = np_container_of(a, struct lua_sub, activation);
+    enum neap_err err = np_bus_sub_release(ls->sub);
+    if (err)
+        np_logf(ls->script->log, NP_LOG_ERROR, "bus: cannot subscribe to '%s': %s", ls->pattern,
+                neap_err_text(err));
 }
 
 static bool has_function(const struct lua_sub *ls)
@@ -429,7 +441,9 @@ static int bus_subscribe(lua_State *L)
     so.pending_bytes = o.pending_bytes;
     so.pending_messages = o.pending_messages;
     if (o.queue) so.queue = (struct np_bytes){o.queue, strlen(o.queue)};
+    so.held = np_script_of(L)->held;
     struct lua_sub *ls = new_sub(L, pattern);
+    ls->activation.fn = on_activated;
     ls->concurrency = o.concurrency;
     if (!lua_isnil(L, 2)) {
         lua_pushvalue(L, 2);
@@ -443,6 +457,7 @@ static int bus_subscribe(lua_State *L)
         return subscribed(L, ls, err, o.queue);
     }
     np_drain_add(&ls->script->shutdown, &ls->drain);
+    if (so.held) np_activate(ls->script, &ls->activation);
     return subscribed(L, ls, NEAP_OK, NULL);
 }
 
