@@ -278,7 +278,7 @@ enum neap_err np_tcp_listen(struct np_loop *loop, const char *host, int port,
     static const struct np_listen_options defaults = NP_LISTEN_OPTIONS_INIT;
     int fd;
     if (!opts) opts = &defaults;
-    struct np_share_place place = {.host = host, .port = port, .opts = opts};
+    struct np_share_place place = {.kind = NP_SHARE_TCP, .host = host, .port = port, .opts = opts};
     enum neap_err err = listen_shared(loop, &place, &np_tcp_ops, h, arg, out, info);
     if (err != NEAP_ENOTSUP) return set_busy(out, opts, err);
     err = np_listen_tcp_socket(host, port, opts, &fd, info);
@@ -299,7 +299,7 @@ enum neap_err np_unix_listen(struct np_loop *loop, const char *path,
     if (np_net_check_listen_unix(loop, path))
         return np_err_set(info, NEAP_EACCES, "cannot listen on %s: " NP_NETPOLICY_LISTEN_WORDS,
                           path);
-    struct np_share_place place = {.path = path, .opts = opts};
+    struct np_share_place place = {.kind = NP_SHARE_UNIX, .path = path, .opts = opts};
     enum neap_err err = listen_shared(loop, &place, &np_unix_ops, h, arg, out, info);
     if (err != NEAP_ENOTSUP) return set_busy(out, opts, err);
     err = np_listen_unix_socket(path, opts, &fd, info);
@@ -354,6 +354,7 @@ int np_listener_port(const struct np_listener *l)
 void np_listener_pause(struct np_listener *l, bool paused)
 {
     l->paused = paused;
+    atomic_store_explicit(&l->claim.paused, paused, memory_order_relaxed);
     update_polling(l);
 }
 

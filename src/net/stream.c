@@ -295,7 +295,7 @@ void np_stream_gone(struct np_stream *s)
     struct np_loop *loop = s->loop;
     set_state(s, NP_STREAM_CLOSED);
     np_buf_fini(&s->out);
-    if (s->counted) atomic_fetch_sub_explicit(s->counted, 1, memory_order_relaxed);
+    if (s->counted) atomic_fetch_sub_explicit(s->counted, 1, memory_order_release);
     s->handler->on_close(s);
     s->ops->free(s);
     np_loop_release(loop);

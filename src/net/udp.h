@@ -6,6 +6,7 @@
 #include "net/loop.h"
 
 struct np_udp;
+struct np_share_user;
 struct np_udp_handler {
     /* Bytes and address are lent. `truncated`: the datagram was larger than the buffer. */
     void (*on_recv)(struct np_udp *u, const char *data, size_t n, const struct sockaddr *from,
@@ -21,6 +22,10 @@ struct np_udp_options {
     bool broadcast;
     int recv_buffer; /* SO_RCVBUF bytes, 0 the system's */
     int send_buffer;
+    bool join_later; /* others of this process may share the port from now on; share.c's */
+    /* See share.h: the other workers, and the states that follow this one, have the same port. It
+     * receives only while its user's state is the one that works. NULL (default): its own. */
+    struct np_share_user *share;
 };
 
 /* Bound to host:port (literal address; NULL host and port 0: an ephemeral port when first used). */
@@ -28,6 +33,10 @@ NEAP_MUST_CHECK enum neap_err np_udp_open(struct np_loop *loop, const char *host
                                           const struct np_udp_options *opts,
                                           const struct np_udp_handler *h, void *arg,
                                           struct np_udp **out, struct neap_errinfo *info);
+/* A socket as np_udp_open makes it, without a loop; the caller's. */
+NEAP_MUST_CHECK enum neap_err np_udp_socket(const char *host, int port,
+                                            const struct np_udp_options *opts, int *out,
+                                            struct neap_errinfo *info);
 /* Fixes the peer; `send` then takes NULL as the address, and others' datagrams are not received. */
 NEAP_MUST_CHECK enum neap_err np_udp_connect(struct np_udp *u, const struct sockaddr *peer);
 /* Sends at once or queues a copy (bounded: NEAP_EAGAIN above 1 MiB queued). NEAP_EMSGSIZE. */
@@ -36,7 +45,8 @@ NEAP_MUST_CHECK enum neap_err np_udp_send(struct np_udp *u, const void *p, size_
 NEAP_MUST_CHECK enum neap_err np_udp_recv_start(struct np_udp *u);
 void np_udp_recv_stop(struct np_udp *u);
 NEAP_MUST_CHECK enum neap_err np_udp_local(struct np_udp *u, char *out, size_t size, int *port);
-/* Multicast; NULL iface means the default one. */
+/* Multicast; NULL iface means the default one. To join twice is no error on a shared socket, which
+ * may be a member since the state before; one that is retired leaves nothing. */
 NEAP_MUST_CHECK enum neap_err np_udp_membership(struct np_udp *u, const char *group,
                                                 const char *iface, bool join);
 NEAP_MUST_CHECK enum neap_err np_udp_multicast(struct np_udp *u, int ttl, bool loop_back);

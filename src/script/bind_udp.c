@@ -317,6 +317,7 @@ static int udp_open(lua_State *L)
     np_opts_read(L, 1, "opts", open_spec, &o);
     struct ludp *k = object_new(L, o.max_queue);
     struct np_loop *loop = np_script_of(L)->loop;
+    o.udp.share = np_script_of(L)->share;
     struct neap_errinfo info;
     enum neap_err err = np_udp_open(loop, o.host, o.port, &o.udp, &handler, k, &k->u, &info);
     if (err) return np_fail_info(L, &info);
