@@ -8,6 +8,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -21,6 +22,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/log_file.h"
 #include "base/log_line.h"
 
 enum { MIN_RING = 4096, DEFAULT_RING = 1 << 20, MAX_WRITE = 64 * 1024, STACK = 256 * 1024 };
@@ -38,9 +40,11 @@ struct np_log {
     bool started;
     bool stopping;
     bool exited;
-    uint64_t dropped; /* lines, since the last notice */
-    uint64_t head;    /* bytes written since the beginning */
-    uint64_t tail;    /* bytes put since the beginning */
+    uint64_t dropped;   /* lines, since the last notice */
+    char *reopen;       /* np_log_reopen's path; NULL: nothing to do */
+    uint64_t reopen_at; /* where in what was put: the lines before go to the old file */
+    uint64_t head;      /* bytes written since the beginning */
+    uint64_t tail;      /* bytes put since the beginning */
     size_t size;
     char ring[];
 };
@@ -168,6 +172,25 @@ static size_t write_some(int fd, const char *p, size_t n)
     return done < 0 ? n : (size_t)done;
 }
 
+/* With the lock. Descriptors are put in place of the one in use, between two lines. */
+static void do_reopen(struct np_log *log)
+{
+    char *path = log->reopen;
+    struct neap_errinfo info = {0};
+    int fd = -1;
+    log->reopen = NULL;
+    pthread_mutex_unlock(&log->lock);
+    enum neap_err err = np_log_file_open(path, (uid_t)-1, (gid_t)-1, &fd, &info);
+    if (!err) {
+        dup3(fd, log->fd, O_CLOEXEC);
+        close(fd);
+    } else {
+        np_logf(log, NP_LOG_ERROR, "%s; the old one is kept", info.message);
+    }
+    np_free(path);
+    pthread_mutex_lock(&log->lock);
+}
+
 static void *writer_main(void *arg)
 {
     struct np_log *log = arg;
@@ -175,14 +198,17 @@ static void *writer_main(void *arg)
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
     pthread_mutex_lock(&log->lock);
     for (;;) {
+        if (log->reopen && log->head == log->reopen_at) do_reopen(log);
         if (log->head == log->tail && log->dropped > 0) ring_put_notice(log);
         if (log->head == log->tail) {
             if (log->stopping) break;
+            if (log->reopen) continue; /* asked for meanwhile */
             pthread_cond_wait(&log->work, &log->lock);
             continue;
         }
         size_t at = (size_t)(log->head % log->size);
-        size_t n = (size_t)(log->tail - log->head);
+        uint64_t end = log->reopen ? log->reopen_at : log->tail;
+        size_t n = (size_t)(end - log->head);
         if (n > log->size - at) n = log->size - at;
         pthread_mutex_unlock(&log->lock);
         size_t done = write_some(log->fd, log->ring + at, n);
@@ -263,6 +289,20 @@ void np_log_flush(struct np_log *log, double seconds)
     pthread_mutex_unlock(&log->lock);
 }
 
+enum neap_err np_log_reopen(struct np_log *log, const char *path)
+{
+    char *copy = np_strdup(path);
+    if (!copy) return NEAP_ENOMEM;
+    pthread_mutex_lock(&log->lock);
+    np_free(log->reopen); /* asked for twice: the later place will do */
+    log->reopen = copy;
+    log->reopen_at = log->tail;
+    if (!log->started) start_writer(log);
+    pthread_cond_signal(&log->work);
+    pthread_mutex_unlock(&log->lock);
+    return NEAP_OK;
+}
+
 void np_log_free(struct np_log *log)
 {
     if (!log) return;
@@ -278,5 +318,6 @@ void np_log_free(struct np_log *log)
     pthread_cond_destroy(&log->written);
     pthread_cond_destroy(&log->work);
     pthread_mutex_destroy(&log->lock);
+    np_free(log->reopen);
     np_free(log);
 }
