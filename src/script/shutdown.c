@@ -112,3 +112,8 @@ void np_shutdown_start(struct np_shutdown *s, int64_t grace, void (*done)(void *
     }
     np_loop_defer(s->loop, &s->step);
 }
+
+void np_shutdown_ask(struct np_shutdown *s)
+{
+    if (s->draining) ask(s, false);
+}

@@ -49,6 +49,9 @@ void np_drain_remove(struct np_drain *d);
 /* Begins to drain; `done` is called when all is drained or `grace` ns (0: at once) have passed. A
  * second call only shortens the grace. */
 void np_shutdown_start(struct np_shutdown *s, int64_t grace, void (*done)(void *arg), void *arg);
+/* After np_shutdown_start: asks at once, rather than from the loop soon, so that what another state
+ * takes over right now is not done by both. Not from inside a script. */
+void np_shutdown_ask(struct np_shutdown *s);
 static inline bool np_shutting_down(const struct np_shutdown *s)
 {
     return s->draining;
