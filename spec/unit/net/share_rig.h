@@ -210,7 +210,7 @@ static void do_listen(struct worker *w, void *place)
     state_listen(w->next ? w->next : w->now, place);
 }
 
-static void do_loaded(struct worker *w, void *arg)
+static inline void do_loaded(struct worker *w, void *arg)
 {
     (void)arg;
     np_share_user_loaded(w->next ? w->next->user : w->now->user);
@@ -221,7 +221,7 @@ static void do_load_next(struct worker *w, void *mark)
     w->next = state_new(w, true, *(char *)mark);
 }
 
-static void do_drop_next(struct worker *w, void *arg)
+static inline void do_drop_next(struct worker *w, void *arg)
 {
     (void)arg;
     state_free(w->next);
