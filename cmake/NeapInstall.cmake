@@ -6,6 +6,11 @@ install(TARGETS neap_shared neap_static
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${CMAKE_SOURCE_DIR}/src/neap.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+# Unit files to copy to /etc/systemd/system; where they go is for packagers to say.
+configure_file(${CMAKE_SOURCE_DIR}/share/systemd/neap@.service.in
+  ${CMAKE_BINARY_DIR}/generated/neap@.service @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/generated/neap@.service ${CMAKE_SOURCE_DIR}/share/systemd/neap@.socket
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/neap/systemd)
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/lua/neap/_meta DESTINATION ${CMAKE_INSTALL_DATADIR}/neap
   OPTIONAL FILES_MATCHING PATTERN "*.lua")
 

@@ -114,6 +114,59 @@ static int search_override(lua_State *L)
     return 0;
 }
 
+/* --- the files that modules came from */
+
+static const char files_key; /* of the Lua registry: path → true */
+
+void np_modules_note_file(lua_State *L, const char *path)
+{
+    luaL_checkstack(L, 3, NULL);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &files_key) == LUA_TTABLE) {
+        lua_pushstring(L, path);
+        lua_pushboolean(L, 1);
+        lua_rawset(L, -3);
+    }
+    lua_pop(L, 1);
+}
+
+void np_modules_files(lua_State *L, void (*fn)(void *arg, const char *path), void *arg)
+{
+    if (!lua_checkstack(L, 4)) return;
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &files_key) == LUA_TTABLE) {
+        lua_pushnil(L);
+        while (lua_next(L, -2)) {
+            fn(arg, lua_tostring(L, -2));
+            lua_pop(L, 1);
+        }
+    }
+    lua_pop(L, 1);
+}
+
+/* Lua's own searcher of Lua files, the upvalue, and a note of what it finds. */
+static int search_files(lua_State *L)
+{
+    lua_settop(L, 1);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, 1, 2);
+    if (lua_type(L, 1) == LUA_TFUNCTION && lua_type(L, 2) == LUA_TSTRING)
+        np_modules_note_file(L, lua_tostring(L, 2));
+    return 2;
+}
+
+/* It is the second of the searchers that a state is born with. */
+static void note_files(lua_State *L)
+{
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &files_key);
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "searchers");
+    lua_rawgeti(L, -1, 2);
+    lua_pushcclosure(L, search_files, 1);
+    lua_rawseti(L, -2, 2);
+    lua_pop(L, 2);
+}
+
 static void add_searcher(lua_State *L, int at)
 {
     int fn = lua_gettop(L);
@@ -130,6 +183,7 @@ static void add_searcher(lua_State *L, int at)
 
 void np_modules_install(lua_State *L, const char *lua_path)
 {
+    note_files(L);
     lua_pushcfunction(L, search_builtin);
     add_searcher(L, 2);
     if (lua_path) {

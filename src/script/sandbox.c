@@ -189,6 +189,7 @@ bool np_sandbox_load_file(lua_State *L, const char *path, bool *absent)
         lua_pop(L, 1);
         return fail(L, path, strerror(r.err));
     }
+    if (status == LUA_OK) np_modules_note_file(L, path);
     return status == LUA_OK;
 }
 

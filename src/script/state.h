@@ -135,5 +135,8 @@ void np_script_activate(struct np_script *s);
 
 /* modules.c: puts every C module and the standard library into package.preload / searchers. */
 void np_modules_install(lua_State *L, const char *lua_path);
+/* The files that `require` has loaded modules from, and neap.sandbox guests. `fn` touches no Lua. */
+void np_modules_files(lua_State *L, void (*fn)(void *arg, const char *path), void *arg);
+void np_modules_note_file(lua_State *L, const char *path);
 
 #endif
