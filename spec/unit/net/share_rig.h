@@ -155,7 +155,7 @@ struct place {
     struct neap_errinfo info;
 };
 
-static void state_listen(struct state *st, struct place *p)
+static inline void state_listen(struct state *st, struct place *p)
 {
     struct np_listen_options o = NP_LISTEN_OPTIONS_INIT;
     struct np_loop *loop = &st->w->loop;
@@ -205,7 +205,7 @@ static void do_start(struct worker *w, void *mark)
     w->now = state_new(w, false, *(char *)mark);
 }
 
-static void do_listen(struct worker *w, void *place)
+static inline void do_listen(struct worker *w, void *place)
 {
     state_listen(w->next ? w->next : w->now, place);
 }
@@ -307,7 +307,7 @@ static void rig_open(struct rig *r, unsigned n, enum np_share_mode mode)
 }
 
 /* All of them listen at `p`. */
-static void rig_listen(struct rig *r, struct place *p)
+static inline void rig_listen(struct rig *r, struct place *p)
 {
     for (unsigned i = 0; i < r->n; i++)
         do_on(&r->w[i], do_listen, p);
@@ -332,7 +332,7 @@ static int client_socket(int family)
     return fd;
 }
 
-static int client_connect(const struct place *p)
+static inline int client_connect(const struct place *p)
 {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)p->port)};
     struct sockaddr_un un = {.sun_family = AF_UNIX};
@@ -347,7 +347,7 @@ static int client_connect(const struct place *p)
 }
 
 /* Who serves it: two characters and a NUL in `who`. */
-static bool client_ask(int fd, char who[3])
+static inline bool client_ask(int fd, char who[3])
 {
     size_t got = 0;
     who[0] = who[2] = '\0';
@@ -361,7 +361,7 @@ static bool client_ask(int fd, char who[3])
 }
 
 /* A connection that is served. */
-static int client_open(const struct place *p, char who[3])
+static inline int client_open(const struct place *p, char who[3])
 {
     int fd = client_connect(p);
     assert_true(fd >= 0);
