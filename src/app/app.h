@@ -25,10 +25,17 @@ struct np_app {
     bool hand_out;
     bool sandbox;
     const char *allow_net;
-    const char *load;    /* repl: a file to load first */
-    const char *timeout; /* test: seconds for each test */
-    bool interactive;    /* run: a REPL after the file */
-    bool no_leak_check;  /* test */
+    const char *pid_file;
+    const char *user;
+    const char *group;
+    const char *directory;
+    const char *log_file;
+    bool watch;
+    struct np_service *service; /* of `run`; or NULL */
+    const char *load;           /* repl: a file to load first */
+    const char *timeout;        /* test: seconds for each test */
+    bool interactive;           /* run: a REPL after the file */
+    bool no_leak_check;         /* test */
     bool help;
     int argc; /* what stands after the options */
     char **argv;
@@ -73,7 +80,9 @@ bool np_app_parse_bytes(const char *text, size_t *out);
  * arg[0] (NULL: none), what stands in app->argv from `first` on its arguments. */
 int np_app_open(struct np_app *app, const char *script, int first, neap_t **out);
 /* Runs the loop until it ends, closes the host; the exit code. */
-int np_app_finish(neap_t *n);
+int np_app_finish(struct np_app *app, neap_t *n);
+/* Closes a host that did not come to run. */
+int np_app_give_up(struct np_app *app, neap_t *n, int code);
 
 int np_cmd_run(struct np_app *app);
 int np_cmd_eval(struct np_app *app);

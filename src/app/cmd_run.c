@@ -14,11 +14,9 @@ int np_cmd_run(struct np_app *app)
     int code = np_app_open(app, file, 1, &n);
     if (code) return code;
     if (neap_load_file(n, file) != NEAP_OK) {
-        code = np_app_complain_host(n);
-        neap_close(n);
-        return code;
+        return np_app_give_up(app, n, np_app_complain_host(n));
     }
-    return app->interactive ? np_repl(app, n) : np_app_finish(n);
+    return app->interactive ? np_repl(app, n) : np_app_finish(app, n);
 }
 
 /* Runs a line of Lua, of neap's own, to the end. */
@@ -32,7 +30,7 @@ static int run_text(struct np_app *app, const char *code, size_t len, const char
         neap_close(n);
         return failed;
     }
-    return np_app_finish(n);
+    return np_app_finish(app, n);
 }
 
 int np_cmd_eval(struct np_app *app)

@@ -39,6 +39,15 @@
      offsetof(struct np_app, sandbox)},                                        \
         TEXT("--allow-net", "LIST",                                            \
              "connect to these only: host:port,*.example.com:443,10.0.0.0/8:*", allow_net)
+#define SERVICE_OPTIONS                                                                           \
+    {"--watch", NULL, NULL, "reload when the script or a module of its changes",                  \
+     offsetof(struct np_app, watch)},                                                             \
+        TEXT("--log-file", "FILE", "log there; opened anew at SIGUSR1", log_file),                \
+        TEXT("--pid-file", "FILE", "write the process's number there, once it serves", pid_file), \
+        TEXT("--user", "NAME", "become this user once the ports are bound", user),                \
+        TEXT("--group", "NAME", "… and this group (default: the user's)", group),                 \
+        TEXT("--chdir", "DIR", "go there first; FILE and other names are looked for there",       \
+             directory)
 #define HELP_OPTION                                                                \
     {                                                                              \
         "--help", "-h", NULL, "print this and exit", offsetof(struct np_app, help) \
@@ -55,6 +64,7 @@ static const struct np_option run_options[] = {{"--interactive", "-i", NULL,
                                                SCRIPT_OPTIONS,
                                                SANDBOX_OPTIONS,
                                                DRAIN_OPTION,
+                                               SERVICE_OPTIONS,
                                                LOG_OPTIONS,
                                                HELP_OPTION,
                                                END_OF_OPTIONS};

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "app/app.h"
+#include "app/service.h"
 #include "base/alloc.h"
 #include "host/host.h"
 #include "net/netpolicy.h"
@@ -74,6 +75,11 @@ bool np_app_parse_bytes(const char *text, size_t *out)
     return true;
 }
 
+static bool is_service(const struct np_app *app)
+{
+    return strcmp(app->command, "run") == 0 && !app->interactive;
+}
+
 static int read_seconds(const char *option, const char *text, double *out)
 {
     if (!text || np_app_parse_seconds(text, out)) return 0;
@@ -84,8 +90,7 @@ static int read_seconds(const char *option, const char *text, double *out)
  * in a test, it may be meant that something takes long. */
 static int read_script_options(struct np_app *app, neap_options *o)
 {
-    bool service = strcmp(app->command, "run") == 0 && !app->interactive;
-    o->script_timeout = service ? SCRIPT_TIMEOUT : 0;
+    o->script_timeout = is_service(app) ? SCRIPT_TIMEOUT : 0;
     int wrong = read_seconds("--script-timeout", app->script_timeout, &o->script_timeout);
     if (!wrong) wrong = read_seconds("--load-timeout", app->load_timeout, &o->script_load_timeout);
     if (!wrong)
@@ -182,17 +187,29 @@ int np_app_open(struct np_app *app, const char *script, int first, neap_t **out)
     if (app->interactive) set_log_pipe(app, &o);
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* a service's print is seen at once, in a pipe too */
+    if (is_service(app)) code = np_service_new(app, &o, &app->service);
+    if (code) return code;
     neap_t *n;
     enum neap_err err = neap_open(&o, &n);
-    if (err) return np_app_complain(NP_EXIT_FAILURE, "cannot start: %s", neap_err_text(err));
-    n->interruptible = app->interactive; /* by Ctrl-C */
-    if (run_start(app, script, first, n) != NEAP_OK) {
-        code = np_app_complain_host(n);
-        neap_close(n);
-        return code;
+    if (err) {
+        code = np_app_complain(NP_EXIT_FAILURE, "cannot start: %s", neap_err_text(err));
+        return np_service_end(app->service, code);
     }
+    n->interruptible = app->interactive; /* by Ctrl-C */
+    if (app->service) code = np_service_start(app->service, n, script);
+    if (!code && run_start(app, script, first, n) != NEAP_OK) code = np_app_complain_host(n);
+    if (code) return np_app_give_up(app, n, code);
     *out = n;
     return 0;
+}
+
+int np_app_give_up(struct np_app *app, neap_t *n, int code)
+{
+    np_service_leave(app->service);
+    neap_close(n);
+    code = np_service_end(app->service, code);
+    app->service = NULL;
+    return code;
 }
 
 /* A script that had something to drain ended well when it drained; any other was broken off. */
@@ -202,7 +219,7 @@ static int code_of_signal(neap_t *n)
     return signum && !atomic_load(&n->had_drains) ? 128 + signum : 0;
 }
 
-int np_app_finish(neap_t *n)
+int np_app_finish(struct np_app *app, neap_t *n)
 {
     int code;
     if (neap_run(n) != NEAP_OK) {
@@ -215,6 +232,5 @@ int np_app_finish(neap_t *n)
         if (!code) code = atomic_load(&n->runtime.exit_code);
     }
     fflush(stdout);
-    neap_close(n);
-    return code;
+    return np_app_give_up(app, n, code);
 }

@@ -38,6 +38,7 @@ struct neap {
     struct np_share *share;       /* any thread */
     struct np_netpolicy *policy;  /* any thread; where scripts may connect to; NULL: anywhere */
     struct np_watchdog *watchdog; /* any thread; NULL: nothing is watched */
+    const char *log_path;         /* what SIGUSR1 opens anew; NULL: nothing. Before it starts */
     bool interruptible;           /* set before the host starts: it has a watchdog in any case */
     struct np_leases leases;
     struct np_signals signals;
@@ -66,6 +67,7 @@ struct neap {
     uv_async_t wake;            /* any thread, and signal handlers, may send it */
     struct np_mpsc posts;       /* of neap_post; any thread */
     unsigned stopping;          /* workers whose stop is not through */
+    struct np_timer stop_limit; /* a stuck one is not waited for any longer */
     unsigned idle_replies;      /* of np_workers_idle: those still to come … */
     bool others_busy;           /* … and what one of them said */
     struct np_link subscribers; /* of neap_subscription */
@@ -113,7 +115,9 @@ void np_host_run_posts(neap_t *n);
 /* run.c: what a stop asks for, on worker 0's thread. */
 void np_host_stop(neap_t *n, enum np_stop_request how);
 /* A worker's stop is through; from worker 0's loop. */
-void np_host_worker_stopped(neap_t *n, bool expired);
+void np_host_worker_stopped(neap_t *n, struct np_worker *w);
+/* … or has not come to be in time. */
+void np_host_stop_overdue(struct np_timer *t);
 /* A main chunk failed after the load: ends neap_run. On worker 0's thread. */
 void np_host_fail_late(neap_t *n, enum neap_err err, const char *message);
 /* Wakes worker 0 to look at the requests. Any thread, signal handlers. */

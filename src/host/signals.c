@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/log_file.h"
 #include "host/host.h"
 #include "net/loop.h"
 
@@ -17,6 +18,7 @@ struct np_signal_thread {
     uv_signal_t interrupt;
     uv_signal_t terminate;
     uv_signal_t hang_up;
+    uv_signal_t user1;
     void (*fn)(int signum, void *arg);
     void *arg;
 };
@@ -27,6 +29,11 @@ static void stop_host(int signum, void *arg)
     int none = 0;
     if (signum == SIGHUP) {
         neap_reload(n);
+        return;
+    }
+    if (signum == SIGUSR1) {
+        if (n->log_path && np_log_reopen(n->log, n->log_path))
+            np_logf(n->log, NP_LOG_ERROR, "no memory to open %s anew", n->log_path);
         return;
     }
     if (atomic_compare_exchange_strong(&n->signal, &none, signum)) {
@@ -66,7 +73,7 @@ static int listen_for(struct np_signal_thread *t, uv_signal_t *h, int signum)
     return uv_signal_start(h, on_signal, signum);
 }
 
-static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *arg, bool hang_up)
+static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *arg, bool service)
 {
     struct np_signal_thread *t = np_calloc(1, sizeof *t);
     if (!t) return NEAP_ENOMEM;
@@ -82,8 +89,10 @@ static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *
     if (rc == 0) rc = uv_signal_init(&t->loop, &t->terminate);
     if (rc == 0) rc = listen_for(t, &t->interrupt, SIGINT);
     if (rc == 0) rc = listen_for(t, &t->terminate, SIGTERM);
-    if (rc == 0 && hang_up) rc = uv_signal_init(&t->loop, &t->hang_up);
-    if (rc == 0 && hang_up) rc = listen_for(t, &t->hang_up, SIGHUP);
+    if (rc == 0 && service) rc = uv_signal_init(&t->loop, &t->hang_up);
+    if (rc == 0 && service) rc = listen_for(t, &t->hang_up, SIGHUP);
+    if (rc == 0 && service) rc = uv_signal_init(&t->loop, &t->user1);
+    if (rc == 0 && service) rc = listen_for(t, &t->user1, SIGUSR1);
     if (rc == 0) rc = uv_thread_create(&t->thread, run_thread, t);
     if (rc == 0) {
         s->thread = t;
