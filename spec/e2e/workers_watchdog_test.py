@@ -134,4 +134,14 @@ def the_hard_timeout():
     s.equal(service.ended(), 70, "the exit code")
 
 
-s.run(spinning, stuck_in_c, the_hard_timeout)
+def a_stop_does_not_wait_for_the_stuck():
+    service = start("--script-timeout", "0.5", "--drain-timeout", "0.5")
+    address = service.address()
+    s.on_worker(address, 1).send("/stuck")
+    service.await_line("worker 1 is stuck in ")
+    service.signal(signal.SIGTERM)
+    s.equal(service.ended(), 1, "the exit code")
+    service.await_line("^neap: not all was drained within 0.5 seconds")
+
+
+s.run(spinning, stuck_in_c, the_hard_timeout, a_stop_does_not_wait_for_the_stuck)

@@ -276,6 +276,8 @@ static enum neap_err open_first(neap_t *n, uv_loop_t *uv)
     n->runtime.hold = hold;
     if (!n->options.keep_alive) uv_unref((uv_handle_t *)&n->wake);
     np_reload_init(&n->reload, n);
+    np_timer_init(&n->stop_limit, &w->loop, np_host_stop_overdue);
+    np_timer_set_background(&n->stop_limit, true);
     err = np_leases_open(&n->leases, &w->loop, w->view);
     return err ? np_host_fail(n, err, NULL) : NEAP_OK;
 }
@@ -376,6 +378,7 @@ void neap_close_with(neap_t *n, void (*closed)(void *user), void *user)
     np_host_end_subscriptions(n);
     np_host_end_pickers(n);
     np_host_forget_suspects(n);
+    if (n->reload.host) np_timer_stop(&n->stop_limit);
     np_reload_fini(&n->reload);
     np_defer_cancel(&n->first_turn);
     np_leases_close(&n->leases);

@@ -1,6 +1,9 @@
 /* Running and stopping a host. */
 #include "host/host.h"
 
+#define ANSWER_TIME \
+    NP_NS_PER_SEC /* after the grace, for a worker to say that its stop is through */
+
 void np_host_wake(neap_t *n)
 {
     if (atomic_load(&n->can_wake)) uv_async_send(&n->wake);
@@ -27,12 +30,15 @@ void neap_reload(neap_t *n)
     np_host_wake(n);
 }
 
-void np_host_worker_stopped(neap_t *n, bool expired)
+void np_host_worker_stopped(neap_t *n, struct np_worker *w)
 {
     bool now = atomic_load(&n->stop_request) == NP_STOP_NOW;
-    if (expired && !now) n->drain_expired = true;
+    if (w->stop_seen) return; /* it was left behind */
+    w->stop_seen = true;
+    if ((w->overdue || w->expired) && !now) n->drain_expired = true;
     if (n->stopping == 0 || --n->stopping > 0) return;
     n->stopped = true;
+    np_timer_stop(&n->stop_limit);
     if (!n->attached) np_loop_stop(np_host_loop(n));
     if (n->options.on_stopped) n->options.on_stopped(n, n->options.user);
 }
@@ -41,6 +47,25 @@ static void stop_worker(struct np_worker *w, void *arg)
 {
     bool now = arg != NULL;
     np_worker_stop(w, now ? 0 : np_seconds(w->host->options.drain_timeout));
+}
+
+/* Who has not answered is stuck; the others need not wait for it. */
+void np_host_stop_overdue(struct np_timer *t)
+{
+    neap_t *n = np_container_of(t, neap_t, stop_limit);
+    for (unsigned i = 0; i < n->options.workers && !n->stopped; i++) {
+        struct np_worker *w = n->workers[i];
+        if (w->stop_seen) continue;
+        w->overdue = true;
+        np_host_worker_stopped(n, w);
+    }
+}
+
+/* Without the timer, the worker is waited for. */
+static void limit_stop(neap_t *n, double grace)
+{
+    if (np_timer_start(&n->stop_limit, np_seconds(grace) + ANSWER_TIME) != NEAP_OK)
+        np_timer_stop(&n->stop_limit);
 }
 
 static bool anything_to_drain(const neap_t *n)
@@ -58,6 +83,7 @@ void np_host_stop(neap_t *n, enum np_stop_request how)
                 n->options.drain_timeout);
     }
     if (!again) n->stopping = n->options.workers;
+    limit_stop(n, how == NP_STOP_NOW ? 0 : n->options.drain_timeout);
     np_onces_stop(n->runtime.onces);
     if (!again && n->options.on_stopping) n->options.on_stopping(n, n->options.user);
     for (unsigned i = 0; i < n->options.workers; i++)

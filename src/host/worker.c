@@ -81,9 +81,9 @@ void np_worker_switch(struct np_worker *w)
 
 /* --- stopping */
 
-static void tell_stopped(struct np_worker *w0, void *expired)
+static void tell_stopped(struct np_worker *w0, void *worker)
 {
-    np_host_worker_stopped(w0->host, expired != NULL);
+    np_host_worker_stopped(w0->host, worker);
 }
 
 static void check_stopped(struct np_worker *w)
@@ -91,7 +91,7 @@ static void check_stopped(struct np_worker *w)
     if (!w->stopping || w->stop_told) return;
     if (!np_list_empty(&w->retiring) || (w->current && !w->current->drained)) return;
     w->stop_told = true;
-    np_worker_call(w->host->workers[0], tell_stopped, w->expired ? w : NULL);
+    np_worker_call(w->host->workers[0], tell_stopped, w);
 }
 
 void np_worker_stop(struct np_worker *w, int64_t grace)

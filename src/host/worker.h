@@ -26,6 +26,8 @@ struct np_worker {
     struct np_link retiring;  /* of struct np_instance */
     struct suspect *suspect;  /* it is stuck, and watched closer; worker 0's */
     bool deposed;             /* worker 0's to write, before the thread hears of it */
+    bool stop_seen;           /* worker 0's: its stop is through, or … */
+    bool overdue;             /* … was given up */
     bool open;                /* the loop is there */
     bool stopping;
     bool stop_told;  /* worker 0 knows that the stop is through */

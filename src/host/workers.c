@@ -8,6 +8,7 @@
 #include "net/timer.h"
 
 #define JOIN_TIMEOUT (5 * NP_NS_PER_SEC) /* for a thread whose script does not come back */
+#define LOST_TIMEOUT NP_NS_PER_SEC       /* … which is known already */
 #define IDLE_LOOK (100 * NP_NS_PER_MS)   /* how often the others are asked whether all is done */
 
 /* --- calls */
@@ -156,6 +157,7 @@ static void quit(struct np_worker *w, void *arg)
 static bool wait_for(struct np_worker *w, const bool *what, int64_t until)
 {
     int64_t left;
+    if (w->deposed || w->overdue) until -= JOIN_TIMEOUT - LOST_TIMEOUT;
     uv_mutex_lock(&w->lock);
     while (!*what && (left = until - np_loop_hrtime()) > 0)
         uv_cond_timedwait(&w->changed, &w->lock, (uint64_t)left);
