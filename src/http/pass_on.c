@@ -22,6 +22,9 @@ void np_http_conn_pass_on(struct np_http_conn *c)
     if (c->counted) to->nserving++;
     c->x.server = to;
     c->parser.limits = to->opts.limits;
+    if (from->opts.write_timeout != to->opts.write_timeout &&
+        np_stream_set_timeouts(c->stream, 0, to->opts.write_timeout, 0))
+        np_http_conn_doom(c, NEAP_ENOMEM);
     np_http_server_conn_gone(from);
 }
 
