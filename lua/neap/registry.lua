@@ -12,6 +12,7 @@ local schema = require "neap.schema"
 local task = require "neap.task"
 
 local M = {
+  snapshot = core.snapshot,
   register = core.register,
   put = core.put,
   deregister = core.deregister,

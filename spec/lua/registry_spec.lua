@@ -327,3 +327,31 @@ describe("a watch", function()
     assert.equal(0, w:lost())
   end)
 end)
+
+describe("neap.registry.snapshot", function()
+  local registry = require "neap.registry"
+
+  it("is the same list until the service changes", function()
+    local a = assert(registry.register { name = "snapped", address = "127.0.0.1:1" })
+    local list = assert(registry.snapshot "snapped")
+    assert.equal(1, #list)
+    assert.equal(a.id, list[1].id)
+    assert.is_nil(list[2])
+    assert.equal(registry.index "snapped", list.index)
+    assert.is_true(rawequal(list, registry.snapshot "snapped"))
+    local b = assert(registry.register { name = "snapped", address = "127.0.0.1:2" })
+    local two = registry.snapshot "snapped"
+    assert.equal(2, #two)
+    assert.equal(1, #list) -- as it was
+    a:deregister()
+    b:deregister()
+    assert.equal(0, #registry.snapshot "snapped")
+  end)
+
+  it("cannot be changed", function()
+    local list = registry.snapshot "nobody"
+    assert.equal(0, #list)
+    assert.error_matches(function() list[1] = {} end, "cannot be changed")
+    assert.has_error(function() registry.snapshot(1) end)
+  end)
+end)

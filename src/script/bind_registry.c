@@ -126,6 +126,115 @@ static int registry_lookup(lua_State *L)
     return status == LUA_OK ? 2 : lua_error(L);
 }
 
+/* --- snapshots: lists that do not change, made once for each change of a service */
+
+#define SNAPSHOT "neap.endpoints"
+#define MAX_SNAPSHOTS 4096 /* remembered in a state */
+
+/* Its user value is the list of endpoints. */
+struct list {
+    struct np_snapshot *set;
+};
+
+static struct list *check_list(lua_State *L)
+{
+    return luaL_checkudata(L, 1, SNAPSHOT);
+}
+
+static int list_index(lua_State *L)
+{
+    struct list *l = check_list(L);
+    if (lua_isinteger(L, 2)) {
+        lua_getiuservalue(L, 1, 1);
+        lua_rawgeti(L, -1, lua_tointeger(L, 2));
+    } else if (lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "index") == 0) {
+        lua_pushinteger(L, (lua_Integer)l->set->index);
+    } else {
+        lua_pushnil(L);
+    }
+    return 1;
+}
+
+static int list_len(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)check_list(L)->set->len);
+    return 1;
+}
+
+static int list_gc(lua_State *L)
+{
+    struct list *l = check_list(L);
+    np_snapshot_unref(l->set);
+    l->set = NULL;
+    return 0;
+}
+
+static int list_tostring(lua_State *L)
+{
+    struct list *l = check_list(L);
+    lua_pushfstring(L, "neap.endpoints: %d at %I", (int)(l->set ? l->set->len : 0),
+                    (LUAI_UACINT)(l->set ? l->set->index : 0));
+    return 1;
+}
+
+static int read_only(lua_State *L)
+{
+    return np_misuse(L, "a snapshot of the registry cannot be changed: use lookup for a list of "
+                        "one's own");
+}
+
+/* Stack: the name at 1. Pushes a new list and remembers it. */
+static int new_list(lua_State *L, struct np_snapshot *set)
+{
+    struct list *l = lua_newuserdatauv(L, sizeof *l, 1);
+    l->set = np_snapshot_ref(set);
+    luaL_setmetatable(L, SNAPSHOT);
+    np_endpoint_push_all(L, set);
+    lua_setiuservalue(L, -2, 1);
+    lua_Integer count = (lua_rawgeti(L, lua_upvalueindex(1), 0), lua_tointeger(L, -1)) + 1;
+    lua_pop(L, 1);
+    if (count > MAX_SNAPSHOTS) {
+        lua_newtable(L);
+        lua_replace(L, lua_upvalueindex(1));
+        count = 1;
+    }
+    lua_pushinteger(L, count);
+    lua_rawseti(L, lua_upvalueindex(1), 0);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, lua_upvalueindex(1));
+    return 1;
+}
+
+/* snapshot(name) → endpoints | nil, err: read-only, the same object until the service changes */
+static int registry_snapshot(lua_State *L)
+{
+    struct np_snapshot *set = NULL;
+    luaL_checktype(L, 1, LUA_TSTRING);
+    lua_settop(L, 1);
+    struct np_registry_view *view = np_script_of(L)->view;
+    if (view == NULL) np_misuse(L, "this host has no registry");
+    enum neap_err err = np_registry_view_lookup(view, lua_tostring(L, 1), &set);
+    if (err != NEAP_OK) return np_fail(L, err, NULL);
+    lua_pushvalue(L, 1);
+    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TUSERDATA) {
+        struct list *l = lua_touserdata(L, -1);
+        if (l->set == set) return 1;
+    }
+    return new_list(L, set);
+}
+
+static void add_snapshot(lua_State *L)
+{
+    static const luaL_Reg meta[] = {{"__index", list_index},       {"__newindex", read_only},
+                                    {"__len", list_len},           {"__gc", list_gc},
+                                    {"__tostring", list_tostring}, {NULL, NULL}};
+    np_type_new(L, SNAPSHOT, NULL, meta);
+    lua_newtable(L);
+    lua_pushcclosure(L, registry_snapshot, 1);
+    lua_setfield(L, -2, "snapshot");
+}
+
 /* get(id) → endpoint, seconds until its lease ends (nil: it has none) | nil */
 static int registry_get(lua_State *L)
 {
@@ -237,5 +346,6 @@ int np_open_registry(lua_State *L)
     luaL_newlibtable(L, functions);
     np_registrations_open(L);
     luaL_setfuncs(L, functions, 1);
+    add_snapshot(L);
     return 1;
 }

@@ -69,6 +69,18 @@ function registry.heartbeat(id) end
 ---@return number? left seconds until its lease ends; nil when it has none
 function registry.get(id) end
 
+---The endpoints of a service as a list that cannot be changed; the same object until the service changes, so
+---that reading it often costs next to nothing: for policies. `#list`, `list[i]`, `list.index`. Never waits: of a
+---connected registry it has what was followed (`registry.follow`).
+---@param name string
+---@return neap.registry.Snapshot? endpoints in order of registration
+---@return neap.Error? err ENOMEM
+function registry.snapshot(name) end
+
+---@class neap.registry.Snapshot
+---@field index integer the service's modify index
+---@field [integer] neap.Endpoint
+
 ---The modify index: of a service, or of the whole registry. It is never 0 and never goes back; a service's
 ---index moves with its own changes only.
 ---@param name? string
