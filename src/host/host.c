@@ -274,6 +274,7 @@ static enum neap_err open_first(neap_t *n, uv_loop_t *uv)
     n->wake.data = n;
     n->has_wake = true;
     n->runtime.hold = hold;
+    n->runtime.first = &w->loop;
     if (!n->options.keep_alive) uv_unref((uv_handle_t *)&n->wake);
     np_reload_init(&n->reload, n);
     np_timer_init(&n->stop_limit, &w->loop, np_host_stop_overdue);

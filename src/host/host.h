@@ -69,6 +69,7 @@ struct neap {
     unsigned stopping;          /* workers whose stop is not through */
     struct np_timer stop_limit; /* a stuck one is not waited for any longer */
     unsigned idle_replies;      /* of np_workers_idle: those still to come … */
+    uint64_t idle_posts;        /* … what their loops have been sent so far … */
     bool others_busy;           /* … and what one of them said */
     struct np_link subscribers; /* of neap_subscription */
     struct np_link upstreams;   /* of struct picker, see services.c */

@@ -280,22 +280,64 @@ void np_worker_main_failed(struct np_worker *w, enum neap_err err, const char *m
     }
 }
 
-/* --- idle? */
+/* --- idle?
+ *
+ * Worker 0 asks the others whether they have anything left to do. Each may be given something by
+ * another right after it has answered; so all is done only when two rounds in a row have found
+ * everybody idle, and nobody was sent anything between them but the rounds' own calls. */
 
-static void answer_idle(struct np_worker *w0, void *busy)
+struct idle_answer {
+    struct np_worker *asked;
+    uint64_t posts;
+    bool busy;
+};
+
+static void take_answer(struct np_worker *w0, void *arg)
 {
+    struct idle_answer *a = arg;
     neap_t *n = w0->host;
     n->idle_replies--;
-    if (busy) n->others_busy = true;
+    n->idle_posts += a->posts;
+    if (a->busy) n->others_busy = true;
+    np_free(a);
 }
 
 static void ask_idle(struct np_worker *w, void *arg)
 {
-    (void)arg;
+    struct idle_answer *a = arg;
     np_loop_await_posts(&w->loop, false);
-    bool busy = uv_loop_alive(w->loop.uv) != 0;
+    a->busy = uv_loop_alive(w->loop.uv) != 0;
+    a->posts = w->loop.posts_run;
     np_loop_await_posts(&w->loop, true);
-    np_worker_call(w->host->workers[0], answer_idle, busy ? w : NULL);
+    if (!np_worker_call(w->host->workers[0], take_answer, a)) np_free(a);
+}
+
+static bool given_up(const neap_t *n)
+{
+    return n->stopped || n->failed;
+}
+
+/* One round; false when somebody is busy. `*posts`: what all have been sent, but for the rounds. */
+static bool ask_round(neap_t *n, uint64_t round, uint64_t *posts)
+{
+    struct np_loop *loop = np_host_loop(n);
+    unsigned others = n->options.workers - 1;
+    n->others_busy = false;
+    n->idle_replies = 0;
+    n->idle_posts = 0;
+    for (unsigned i = 1; i <= others; i++) {
+        struct idle_answer *a = np_calloc(1, sizeof *a);
+        if (a && np_worker_call(n->workers[i], ask_idle, a)) {
+            n->idle_replies++;
+        } else {
+            np_free(a);
+            n->others_busy = true; /* not known */
+        }
+    }
+    while (n->idle_replies > 0 && !given_up(n))
+        uv_run(loop->uv, UV_RUN_ONCE);
+    *posts = n->idle_posts + loop->posts_run - round * 2 * others;
+    return !n->others_busy;
 }
 
 static void on_look(struct np_timer *t)
@@ -303,25 +345,26 @@ static void on_look(struct np_timer *t)
     (void)t; /* the loop comes to its end, and who runs it asks again */
 }
 
+static void wait_a_moment(neap_t *n)
+{
+    struct np_loop *loop = np_host_loop(n);
+    struct np_timer timer;
+    np_timer_init(&timer, loop, on_look);
+    if (np_timer_start(&timer, IDLE_LOOK) != NEAP_OK) return;
+    while (np_timer_armed(&timer) && !given_up(n))
+        uv_run(loop->uv, UV_RUN_ONCE);
+    np_timer_stop(&timer);
+}
+
 bool np_workers_idle(neap_t *n)
 {
     struct np_loop *loop = np_host_loop(n);
-    n->others_busy = false;
-    n->idle_replies = 0;
+    uint64_t first = 0, second = 0;
     np_loop_await_posts(loop, true);
-    for (unsigned i = 1; i < n->options.workers; i++) {
-        if (np_worker_call(n->workers[i], ask_idle, NULL)) n->idle_replies++;
-    }
-    while (n->idle_replies > 0 && !n->stopped && !n->failed)
-        uv_run(loop->uv, UV_RUN_ONCE);
+    bool idle = ask_round(n, 1, &first) && ask_round(n, 2, &second) && first == second;
+    bool busy = n->others_busy;
     np_loop_await_posts(loop, false);
-    if (!n->others_busy || n->stopped || n->failed) return true;
-    struct np_timer timer;
-    np_timer_init(&timer, loop, on_look);
-    if (np_timer_start(&timer, IDLE_LOOK) == NEAP_OK) {
-        while (np_timer_armed(&timer) && !n->stopped && !n->failed)
-            uv_run(loop->uv, UV_RUN_ONCE);
-        np_timer_stop(&timer);
-    }
+    if (given_up(n) || idle) return true;
+    if (busy) wait_a_moment(n);
     return false;
 }

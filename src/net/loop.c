@@ -48,6 +48,7 @@ static bool run_one_post(struct np_loop *loop)
     struct np_mpsc_node *node = np_mpsc_pop(&loop->posts);
     if (!node) return false;
     struct np_post *p = np_container_of(node, struct np_post, node);
+    loop->posts_run++;
     p->fn(p, loop);
     return true;
 }

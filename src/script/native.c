@@ -61,23 +61,32 @@ void np_natives_free(struct np_runtime *rt)
 
 /* --- a call's life */
 
-static void free_if_done(neap_call *call)
+void np_native_call_free(neap_call *call)
 {
-    if (!call->finished || call->held) return;
     np_arena_fini(&call->arena);
     np_free(call);
+}
+
+static void free_if_done(neap_call *call)
+{
+    if (call->finished && !call->held) np_native_call_free(call);
+}
+
+void np_native_count(neap_call *call, bool waiting)
+{
+    struct np_runtime *rt = call->runtime;
+    if (!rt) return;
+    rt->outstanding = waiting ? rt->outstanding + 1 : rt->outstanding - 1;
+    if (rt->hold && rt->outstanding == (waiting ? 1 : 0)) rt->hold(rt, waiting);
 }
 
 /* A call that a task waits for keeps the loop alive: C may finish it from anywhere. */
 static void set_state(neap_call *call, enum np_call_state state)
 {
-    struct np_runtime *rt = call->runtime;
     bool was = call->state == NP_CALL_WAITING;
     bool is = state == NP_CALL_WAITING;
     call->state = state;
-    if (!rt || was == is) return;
-    rt->outstanding = is ? rt->outstanding + 1 : rt->outstanding - 1;
-    if (rt->hold && rt->outstanding == (is ? 1 : 0)) rt->hold(rt, is);
+    if (was != is) np_native_count(call, is);
 }
 
 /* The result is not wanted any more: tell C once, which may finish the call right now. */
@@ -90,7 +99,12 @@ static void make_unwanted(neap_call *call)
 
 static void on_wait_cancelled(struct np_wait *w)
 {
-    make_unwanted(np_container_of(w, neap_call, wait));
+    neap_call *call = np_container_of(w, neap_call, wait);
+    if (call->link) {
+        np_native_send_cancel(call);
+    } else {
+        make_unwanted(call);
+    }
 }
 
 static int call_gc(lua_State *L)
@@ -99,6 +113,11 @@ static int call_gc(lua_State *L)
     neap_call *call = *box;
     if (!call) return 0;
     *box = NULL;
+    if (call->link) {
+        np_native_send_cancel(call);
+        np_native_call_unref(call);
+        return 0;
+    }
     make_unwanted(call);
     call->runtime = NULL;
     call->held = false;
@@ -159,6 +178,42 @@ static int on_finished(lua_State *L, enum neap_err err, void *ctx)
     return push_outcome(L, ctx);
 }
 
+static const char link_key; /* of the state's link in the Lua registry */
+
+struct link_box {
+    struct np_at_close at_close;
+    struct np_native_link *link;
+};
+
+static void on_state_close(struct np_at_close *a)
+{
+    struct link_box *box = np_container_of(a, struct link_box, at_close);
+    np_native_link_close(box->link);
+    box->link = NULL;
+}
+
+/* How calls go to worker 0; NULL where they are there already. */
+static struct np_native_link *link_of(lua_State *L)
+{
+    struct np_script *s = np_script_of(L);
+    struct np_runtime *rt = s->host;
+    if (!rt || !rt->first || rt->first == s->loop) return NULL;
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &link_key) == LUA_TUSERDATA) {
+        struct link_box *box = lua_touserdata(L, -1);
+        lua_pop(L, 1);
+        if (!box->link) luaL_error(L, "the state is closing");
+        return box->link;
+    }
+    lua_pop(L, 1);
+    struct link_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = (struct link_box){.at_close.fn = on_state_close};
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &link_key);
+    box->link = np_native_link_new(s->loop);
+    if (!box->link) luaL_error(L, "not enough memory");
+    np_at_close_add(s, &box->at_close);
+    return box->link;
+}
+
 /* The Lua function of a native. Stack: the arguments; the call's box is put under what follows. */
 static int call_native(lua_State *L)
 {
@@ -166,6 +221,11 @@ static int call_native(lua_State *L)
     int n = lua_gettop(L);
     neap_call *call = new_call(L);
     read_args(L, call, n);
+    struct np_native_link *link = link_of(L);
+    if (link) {
+        np_native_send(call, link, native);
+        return np_wait(L, &call->wait, NP_NO_TIMEOUT, on_wait_cancelled, on_finished, call);
+    }
     call->state = NP_CALL_IN_C;
     call->finished = false;
     native->fn(call, native->user);
@@ -184,6 +244,10 @@ void neap_call_finish(neap_call *call)
 {
     if (call->finished) return;
     call->finished = true;
+    if (call->link) {
+        np_native_send_back(call);
+        return;
+    }
     enum np_call_state was = call->state;
     set_state(call, NP_CALL_FINISHED);
     if (was == NP_CALL_WAITING) np_wake(&call->wait, NEAP_OK);

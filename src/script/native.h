@@ -1,10 +1,15 @@
 /* Natives: C functions of the embedding program that scripts call as neap.host.<name>(…).
  *
  * A call is counted by two references: Lua's (while its task may still take the result) and C's
- * (until it is finished). So C may finish a call whose task is long gone. The worker's thread.
+ * (until it is finished). So C may finish a call whose task is long gone.
+ *
+ * Natives run on worker 0's thread, whoever calls. From another worker the call is sent there, and
+ * its end back (native_remote.c); between the two it is C's alone, but for `refs`.
  */
 #ifndef NP_SCRIPT_NATIVE_H
 #define NP_SCRIPT_NATIVE_H
+
+#include <stdatomic.h>
 
 #include "base/arena.h"
 #include "script/runtime.h"
@@ -30,8 +35,17 @@ enum np_call_state {
     NP_CALL_UNWANTED  /* nobody waits any more, and C has not finished */
 };
 
+struct np_native_link;
+
 struct neap_call {
-    struct np_runtime *runtime; /* NULL when the state is gone */
+    struct np_runtime *runtime;  /* NULL when the state is gone */
+    struct np_native_link *link; /* of another worker's call; NULL: worker 0's own */
+    struct np_loop *first;       /* … worker 0's loop */
+    bool unwanted;               /* … and a cancellation was sent; the caller's */
+    struct np_native *native;    /* … and what it calls */
+    struct np_post post;         /* … there, and back */
+    struct np_post cancel;       /* … there: nobody wants it any more */
+    atomic_uint refs;            /* … Lua's, C's, that of a cancellation on its way */
     enum np_call_state state;
     bool finished; /* C's reference is dropped */
     bool held;     /* Lua's reference is there */
@@ -48,6 +62,23 @@ struct neap_call {
     void (*on_cancel)(neap_call *call, void *user);
     void *on_cancel_user;
 };
+
+/* Frees the call and what it has. */
+void np_native_call_free(neap_call *call);
+
+/* native_remote.c. The calls of a state that is not worker 0's: */
+struct np_native_link *np_native_link_new(struct np_loop *loop);
+/* The state is closed: nothing comes back to it any more. */
+void np_native_link_close(struct np_native_link *link);
+/* Sends it to worker 0. */
+void np_native_send(neap_call *call, struct np_native_link *link, struct np_native *native);
+/* On worker 0's thread: C has finished it. */
+void np_native_send_back(neap_call *call);
+/* On the caller's thread: Lua does not want it any more. */
+void np_native_send_cancel(neap_call *call);
+void np_native_call_unref(neap_call *call);
+/* native.c, on worker 0's thread: C waits for it, or has finished it. */
+void np_native_count(neap_call *call, bool waiting);
 
 /* The function `native` as a Lua function; pushes it. May raise. */
 void np_native_push(lua_State *L, struct np_native *native);

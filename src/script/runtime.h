@@ -51,6 +51,7 @@ struct np_runtime {
     /* The first native call is outstanding, or none is any more: the loop is to live on for it, or
      * need not. NULL: nobody minds. */
     void (*hold)(struct np_runtime *rt, bool on);
+    struct np_loop *first;         /* worker 0's, where natives run; NULL: the state's own */
     size_t outstanding;            /* native calls that tasks wait for */
     struct np_link natives;        /* C functions that scripts may call: see native.h */
     struct np_shared_maps *shared; /* "neap.shared": the host's, any thread; NULL: there is none */
