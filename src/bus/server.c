@@ -76,16 +76,38 @@ static void on_listener_close(struct np_listener *l)
     free_if_gone(s);
 }
 
+static const struct np_listener_handler on_listener = {.on_accept = on_accept,
+                                                       .on_close = on_listener_close};
+
+/* The clients go over as they are: a session holds nothing of its server's owner. */
+static void succeed(struct np_bus_server *s, struct np_bus_server *old)
+{
+    struct np_link *l, *next;
+    if (s->closing || s->bus != old->bus) return;
+    if (s->next_id < old->next_id) s->next_id = old->next_id;
+    np_list_each_safe (l, next, &old->sessions) {
+        np_bus_session_pass(np_container_of(l, struct session, link), s);
+    }
+}
+
+static void on_active(struct np_listener *l, bool active)
+{
+    struct np_listener *old = active ? np_listener_predecessor(l) : NULL;
+    if (old && np_listener_get_handler(old) == &on_listener)
+        succeed(np_listener_arg(l), np_listener_arg(old));
+}
+
 enum neap_err np_bus_server_listen(struct np_bus_server *s, const char *host, int port,
                                    struct neap_errinfo *info)
 {
-    static const struct np_listener_handler handler = {.on_accept = on_accept,
-                                                       .on_close = on_listener_close};
     struct np_listen_options lo = NP_LISTEN_OPTIONS_INIT;
     lo.share = s->opts.share;
     if (s->listener || s->closing)
         return np_err_set(info, NEAP_EBUSY, "the server listens already");
-    return np_tcp_listen(s->bus->loop, host, port, &lo, &handler, s, &s->listener, info);
+    enum neap_err err =
+        np_tcp_listen(s->bus->loop, host, port, &lo, &on_listener, s, &s->listener, info);
+    if (!err) np_listener_on_active(s->listener, on_active);
+    return err;
 }
 
 void np_bus_server_address(const struct np_bus_server *s, char *out, size_t size)

@@ -3,7 +3,10 @@
  *
  * Core NATS: CONNECT, PUB, HPUB, SUB, UNSUB with a maximum, PING and PONG both ways, verbose, echo,
  * headers, no responders. A client that reads too slowly is closed and delays nobody; one that is
- * silent is pinged and closed when it does not answer. One loop, one thread.
+ * silent is pinged and closed when it does not answer.
+ *
+ * A server whose listener takes over another's work (share.h: a reload) takes over its clients as
+ * well: they notice nothing. One loop, one thread.
  */
 #ifndef NP_BUS_SERVER_H
 #define NP_BUS_SERVER_H

@@ -436,6 +436,27 @@ static enum neap_err start(struct session *c)
     return NEAP_OK;
 }
 
+void np_bus_session_pass(struct session *c, struct np_bus_server *to)
+{
+    struct np_bus_server *from = c->server;
+    int64_t interval = to->opts.ping_interval;
+    if (c->state == SESSION_CLOSING) return;
+    bool renamed = strcmp(from->opts.name, to->opts.name) != 0;
+    np_list_remove(&c->link);
+    np_list_push_back(&to->sessions, &c->link);
+    from->stats.clients--;
+    to->stats.clients++;
+    c->server = to;
+    c->parser.limits.max_control = to->opts.max_control;
+    enum neap_err err = np_stream_set_timeouts(c->stream, 0, to->opts.write_timeout, 0);
+    if (interval != from->opts.ping_interval) {
+        np_timer_stop(&c->ping);
+        if (!err && interval > 0) err = np_timer_start(&c->ping, interval);
+    }
+    check(c, err);
+    if (renamed && c->async_info && c->state == SESSION_OPEN) np_bus_session_send_info(c);
+}
+
 enum neap_err np_bus_session_new(struct np_bus_server *server, struct np_stream *stream)
 {
     np_stream_set_handler(stream, &refused_handler, NULL);

@@ -53,6 +53,8 @@ NEAP_MUST_CHECK enum neap_err np_bus_session_new(struct np_bus_server *server,
                                                  struct np_stream *stream);
 /* Leaves the bus; sends what is owed, then closes. */
 void np_bus_session_close(struct session *c, int64_t linger);
+/* It is another server's of the same bus from here on. One that is closing stays. */
+void np_bus_session_pass(struct session *c, struct np_bus_server *to);
 /* Tells it what the server is now. */
 void np_bus_session_send_info(struct session *c);
 

@@ -8,6 +8,7 @@
 #include "bus/server.h"
 #include "bus/sub.h"
 #include "net/dial.h"
+#include "net/share.h"
 
 static const int64_t linger = NP_NS_PER_SEC;
 #define BYTES(s) ((struct np_bytes){(s), strlen(s)})
@@ -531,6 +532,71 @@ static void out_of_memory_ends_a_session_at_most(void **state)
     w->server = NULL;
 }
 
+/* --- a reload, as the host does it */
+
+static struct np_bus_server *successor(struct world *w, struct np_share *share, bool held,
+                                       struct np_share_user **user)
+{
+    struct np_bus_server *s;
+    assert_ok(np_share_user_new(share, &w->loop, 0, held, user));
+    w->opts.share = *user;
+    assert_ok(np_bus_server_new(w->bus, &w->opts, &s));
+    assert_ok(np_bus_server_listen(s, "127.0.0.1", 0, NULL));
+    return s;
+}
+
+static void await_bytes(struct world *w, struct peer *p, const char *want)
+{
+    while (np_buf_len(&p->got) < strlen(want) && !p->failed && !p->ended)
+        uv_run(w->loop.uv, UV_RUN_ONCE);
+    expect(w, p, want);
+}
+
+static void clients_stay_over_a_reload(void **state)
+{
+    struct world *w = *state;
+    struct peer *p = &w->peers[w->npeers++];
+    struct np_share *share;
+    struct np_share_user *users[2];
+    struct np_bus_server_stats stats;
+    assert_ok(np_share_new(1, NP_SHARE_AUTO, &share));
+    w->opts.max_control = 64;
+    struct np_bus_server *old = successor(w, share, false, &users[0]);
+    assert_ok(np_tcp_dial(&w->loop, "127.0.0.1", np_bus_server_port(old), NULL, &peer_handler, p,
+                          &p->stream));
+    assert_ok(np_stream_read_start(p->stream));
+    while (np_buf_len(&p->got) == 0)
+        uv_run(w->loop.uv, UV_RUN_ONCE);
+    np_buf_clear(&p->got);
+    say(p, plain);
+    say(p, "\r\nSUB a 1\r\nPING\r\nPUB a 4\r\nha"); /* half a message */
+    await_bytes(w, p, "PONG\r\n");
+
+    w->opts.max_control = 1024;
+    w->server = successor(w, share, true, &users[1]);
+    publish(w, "a", "", "before");
+    np_share_user_activate(users[1]);
+    np_share_user_retire(users[0]);
+    np_bus_server_close(old, linger, NULL, NULL);
+    np_bus_server_get_stats(w->server, &stats);
+    assert_int_equal(stats.clients, 1);
+    publish(w, "a", "", "after");
+    say(p, "lf\r\n");
+    await_bytes(w, p, "MSG a 1 6\r\nbefore\r\nMSG a 1 5\r\nafter\r\nMSG a 1 4\r\nhalf\r\n");
+    say(p,
+        "SUB an.unusually.long.subject.that.the.old.server.would.not.have.let.pass 2\r\nPING\r\n");
+    await_bytes(w, p, "PONG\r\n"); /* the limits are the new one's */
+    assert_false(p->ended || p->failed);
+    np_bus_server_close(w->server, linger, on_server_closed, w);
+    w->server = NULL;
+    np_stream_close(p->stream);
+    while (!w->server_closed || !p->closed)
+        uv_run(w->loop.uv, UV_RUN_ONCE);
+    np_share_user_free(users[0]);
+    np_share_user_free(users[1]);
+    np_share_free(share);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -555,6 +621,7 @@ int main(void)
         TEST(a_client_that_leaves_is_forgotten),
         TEST(closing_sends_what_is_owed),
         TEST(it_listens_on_tcp),
+        TEST(clients_stay_over_a_reload),
         TEST(out_of_memory_ends_a_session_at_most),
     };
     return cmocka_run_group_tests_name("bus.server", tests, NULL, NULL);
