@@ -7,6 +7,7 @@
 #include "mesh/endpoint.h"
 
 #include <math.h>
+#include <sched.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -237,7 +238,10 @@ void np_endpoint_end(struct np_endpoint *e, enum np_outcome outcome, int64_t lat
     bool failed = outcome == NP_OUTCOME_FAILED;
     if (failed) atomic_fetch_add_explicit(&s->errors, 1, memory_order_relaxed);
     if (latency_ns < 0 && !failed) return;
+    while (atomic_flag_test_and_set_explicit(&s->sampling, memory_order_acquire))
+        sched_yield(); /* a few additions, elsewhere */
     sample(s, failed, latency_ns > 0 ? (double)latency_ns : 0, now);
+    atomic_flag_clear_explicit(&s->sampling, memory_order_release);
 }
 
 double np_endpoint_ewma(const struct np_endpoint *e)

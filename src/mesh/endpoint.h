@@ -3,8 +3,8 @@
  * The description is immutable and counted by reference; a changed registration makes a new
  * endpoint with the same id. The statistics are an object of their own that successive descriptions
  * of one id share, so an update loses no history and a request that began on the old description
- * ends in the same numbers. Both may be read and the statistics changed on any thread: counters are
- * atomic, and of two latency samples that meet in one moment one may be lost.
+ * ends in the same numbers. Both may be read and the statistics changed on any thread, and no count
+ * and no sample is lost.
  */
 #ifndef NP_MESH_ENDPOINT_H
 #define NP_MESH_ENDPOINT_H
@@ -43,6 +43,7 @@ struct np_stats {
     atomic_uint active;      /* requests in flight */
     atomic_ullong total;     /* requests begun */
     atomic_ullong errors;    /* requests that failed */
+    atomic_flag sampling;    /* a thread is taking a sample into what follows */
     atomic_llong last_ns;    /* the moment of the newest latency sample; 0 for none */
     _Atomic(double) ewma_ns; /* plain moving average of the latency; 0 for none */
     _Atomic(double) peak_ns; /* the same, but it jumps up at once and comes down slowly */
