@@ -1,10 +1,10 @@
 --- Maps that all workers of a host share: counters, caches, flags.
 ---
 --- `neap.shared(name)` is the same map in every worker, and after a reload; it goes with the host. Keys are
---- strings; values are strings, numbers or booleans. Each operation is atomic. A map has a bound on its bytes:
---- when it is full, what has expired goes first, then what was used longest ago (`stats().evictions` counts
---- those). It is cut into 16 shards that share the bound, so the oldest of one shard goes; an entry costs its
---- key, its value and 128 bytes.
+--- strings; values are strings, numbers or booleans. Each operation is atomic. A map has a bound on its
+--- bytes: when it is full, what has expired goes first, then what was used longest ago (`stats().evictions`
+--- counts those). It is cut into 16 shards that share the bound, so the oldest of one shard goes; an entry
+--- costs its key, its value and 128 bytes.
 
 local core = require "neap.core.shared"
 local schema = require "neap.schema"

@@ -88,8 +88,8 @@ end
 ---Runs `fn` in one worker of the host: for a heartbeat, a scheduled job, whatever only one should do. Each
 ---worker's script calls this with the same name; one gets it, and when that one is gone or its state is
 ---closed, another does. When `fn` returns, the job is done, until the code is reloaded. When it raises, that
----is logged, and it is tried again after 1 s, then 2, 4 … 30 s. At a reload or a stop its task is cancelled, so
----that newer code can take over. Returns at once.
+---is logged, and it is tried again after 1 s, then 2, 4 … 30 s. At a reload or a stop its task is cancelled,
+---so that newer code can take over. Returns at once.
 ---@param name string
 ---@param fn fun()
 function M.once(name, fn)

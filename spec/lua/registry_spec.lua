@@ -329,8 +329,6 @@ describe("a watch", function()
 end)
 
 describe("neap.registry.snapshot", function()
-  local registry = require "neap.registry"
-
   it("is the same list until the service changes", function()
     local a = assert(registry.register { name = "snapped", address = "127.0.0.1:1" })
     local list = assert(registry.snapshot "snapped")

@@ -18,8 +18,8 @@ struct np_dial_options {
 
 /* A stream in CONNECTING; on_open or on_error follows from the loop. `host` is a name or a literal
  * address. What a name resolves to is tried in order until one connects (the last error is
- * reported). Fails at once only for NEAP_ENOMEM, NEAP_EINVAL, and NEAP_EACCES: the loop's policy does
- * not allow it (netpolicy.h). Closing the stream cancels. */
+ * reported). Fails at once only for NEAP_ENOMEM, NEAP_EINVAL, and NEAP_EACCES: the loop's policy
+ * does not allow it (netpolicy.h). Closing the stream cancels. */
 NEAP_MUST_CHECK enum neap_err np_tcp_dial(struct np_loop *loop, const char *host, int port,
                                           const struct np_dial_options *opts,
                                           const struct np_stream_handler *h, void *arg,

@@ -8,8 +8,8 @@
 #include "script/bind_http_reqbody.h"
 #include "script/json.h"
 #include "script/luax.h"
-#include "script/watch.h"
 #include "script/sandbox.h"
+#include "script/watch.h"
 
 #define TEXT "text/plain; charset=utf-8"
 #define JSON "application/json"

@@ -11,8 +11,8 @@
 #include "http/client.h"
 #include "script/bind_http.h"
 #include "script/luax.h"
-#include "script/state.h"
 #include "script/sandbox.h"
+#include "script/state.h"
 
 #define CALL "neap.http.call"
 #define RESPONSE "neap.http.response"

@@ -336,7 +336,8 @@ int np_llistener_new(lua_State *L, const struct np_llistener_options *opts, int 
         lua_pushvalue(L, -1);
         ll->self_ref = np_ref(L);
     }
-    enum neap_err err = make(ll->script->loop, where, &ll->opts.listen, &handler, ll, &ll->l, &info);
+    enum neap_err err =
+        make(ll->script->loop, where, &ll->opts.listen, &handler, ll, &ll->l, &info);
     if (err) {
         release(ll);
         return np_fail_info(L, &info);

@@ -43,13 +43,13 @@ struct np_script {
     struct np_bus *bus;           /* the host's */
     struct np_http_client *http;  /* made at first use, by bind_http_client.c */
     struct np_rng rng;
-    size_t memory;           /* bytes the Lua state holds */
-    size_t memory_limit;     /* bytes, 0 none */
-    bool starved;            /* the limit refused something; see np_script_relieve */
-    bool moved;              /* the allocator's last call may have moved memory; see stop.c */
-    size_t moves;            /* how often it may have */
-    unsigned shortages;      /* in a row, in which a full collection gave too little back */
-    bool exhausted;          /* it is past helping: nearly all the memory it may have is in use */
+    size_t memory;       /* bytes the Lua state holds */
+    size_t memory_limit; /* bytes, 0 none */
+    bool starved;        /* the limit refused something; see np_script_relieve */
+    bool moved;          /* the allocator's last call may have moved memory; see stop.c */
+    size_t moves;        /* how often it may have */
+    unsigned shortages;  /* in a row, in which a full collection gave too little back */
+    bool exhausted;      /* it is past helping: nearly all the memory it may have is in use */
     /* Called once, when it is `exhausted`, from between two of its turns: the state must live on
      * until that returns. NULL: nobody minds. */
     void (*on_exhausted)(struct np_script *s);
@@ -135,7 +135,8 @@ void np_script_activate(struct np_script *s);
 
 /* modules.c: puts every C module and the standard library into package.preload / searchers. */
 void np_modules_install(lua_State *L, const char *lua_path);
-/* The files that `require` has loaded modules from, and neap.sandbox guests. `fn` touches no Lua. */
+/* The files that `require` has loaded modules from, and neap.sandbox guests. `fn` touches no Lua.
+ */
 void np_modules_files(lua_State *L, void (*fn)(void *arg, const char *path), void *arg);
 void np_modules_note_file(lua_State *L, const char *path);
 
