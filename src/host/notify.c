@@ -108,10 +108,8 @@ void np_notify_ready(const struct np_notify *n, const char *status)
 void np_notify_reloading(const struct np_notify *n)
 {
     char text[96];
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now); /* systemd compares it with its own */
-    snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld\n",
-             (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    int64_t now = np_clock_now(&np_clock_system); /* systemd compares it with its own */
+    snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld\n", (long long)now / 1000);
     send_with_status(n, text, "reloading");
 }
 
