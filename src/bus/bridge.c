@@ -22,6 +22,7 @@ static void free_if_gone(struct np_bus_bridge *b)
     void (*closed)(void *arg) = b->closed;
     void *arg = b->closed_arg;
     np_defer_cancel(&b->gone);
+    np_buf_fini(&b->upstream);
     np_free(b);
     if (closed) closed(arg);
 }
@@ -72,8 +73,13 @@ static void end_flushes(struct np_bus_bridge *b, enum neap_err err)
 void np_bridge_change(struct np_bus_bridge *b, enum np_bus_bridge_state state, enum neap_err err,
                       const char *why)
 {
+    struct np_link *l, *next;
     b->state = state;
     if (b->fn) b->fn(b, state, err, why); /* may close it; the memory stays until a later turn */
+    np_list_each_safe (l, next, &b->watches) {
+        struct np_bus_bridge_watch *w = np_container_of(l, struct np_bus_bridge_watch, link);
+        if (b->state == state) w->fn(w, state, err, why);
+    }
 }
 
 /* Full jitter over the upper half: half a crowd never comes back at once. */
@@ -99,8 +105,9 @@ void np_bridge_lost(struct np_bus_bridge *b, enum neap_err err, const char *fmt,
     bool was_ready = b->link == LINK_READY;
     drop_stream(b, 0);
     end_flushes(b, NEAP_ECONNRESET);
-    if (np_bus_set_path(b->bus, (struct np_bytes){NULL, 0}))
+    if (!b->opts.held && np_bus_set_path(b->bus, (struct np_bytes){NULL, 0}))
         np_logf(b->loop->log, NP_LOG_WARN, "bus: out of memory; clients are not told of the loss");
+    np_buf_clear(&b->upstream);
     np_timer_set_background(&b->timer, false);
     if (!first && np_timer_start(&b->timer, backoff(b))) first = true; /* no memory to try again */
     np_logf(b->loop->log, NP_LOG_WARN, "bus: %s %s:%d: %s%s",
@@ -238,6 +245,13 @@ static void on_timer(struct np_timer *t)
 
 /* --- open and close --- */
 
+void np_bridge_limit(struct np_bus_bridge_options *o)
+{
+    if (o->reconnect_min < NP_NS_PER_MS) o->reconnect_min = NP_NS_PER_MS;
+    if (o->reconnect_max > 3600 * NP_NS_PER_SEC) o->reconnect_max = 3600 * NP_NS_PER_SEC;
+    if (o->reconnect_min > o->reconnect_max) o->reconnect_min = o->reconnect_max;
+}
+
 static void init(struct np_bus_bridge *b, struct np_bus *bus,
                  const struct np_bus_bridge_options *opts, np_bus_bridge_fn fn, void *arg)
 {
@@ -251,12 +265,11 @@ static void init(struct np_bus_bridge *b, struct np_bus *bus,
     b->max_payload = BRIDGE_MAX_PAYLOAD;
     snprintf(b->name, sizeof b->name, "%s", opts->name ? opts->name : "neap");
     b->opts.name = b->name;
-    if (b->opts.reconnect_min < NP_NS_PER_MS) b->opts.reconnect_min = NP_NS_PER_MS;
-    if (b->opts.reconnect_max > 3600 * NP_NS_PER_SEC) b->opts.reconnect_max = 3600 * NP_NS_PER_SEC;
-    if (b->opts.reconnect_min > b->opts.reconnect_max)
-        b->opts.reconnect_min = b->opts.reconnect_max;
+    np_bridge_limit(&b->opts);
     np_interests_init(&b->interests);
     np_link_init(&b->flushes);
+    np_link_init(&b->watches);
+    np_buf_init(&b->upstream);
     np_buf_init(&b->out);
     np_buf_init(&b->away);
     np_defer_init(&b->flush, flush_later);
@@ -270,7 +283,8 @@ enum neap_err np_bus_bridge_open(struct np_bus *bus, const char *host, int port,
                                  void *arg, struct np_bus_bridge **out, struct neap_errinfo *info)
 {
     static const struct np_bus_bridge_options defaults = NP_BUS_BRIDGE_OPTIONS_INIT;
-    if (bus->remote) return np_err_set(info, NEAP_EBUSY, "the bus is connected already");
+    if (bus->remote && !(opts && opts->held))
+        return np_err_set(info, NEAP_EBUSY, "the bus is connected already");
     if (strlen(host) >= sizeof(((struct np_bus_bridge *)0)->host) || port <= 0 || port > 65535)
         return np_err_set(info, NEAP_EINVAL, "bad host or port");
     struct np_bus_bridge *b = np_calloc(1, sizeof *b);
@@ -278,7 +292,8 @@ enum neap_err np_bus_bridge_open(struct np_bus *bus, const char *host, int port,
     init(b, bus, opts ? opts : &defaults, fn, arg);
     snprintf(b->host, sizeof b->host, "%s", host);
     b->port = port;
-    enum neap_err err = b->opts.retry ? np_bus_attach(bus, &b->remote) : NEAP_OK;
+    bool at_once = b->opts.retry && !b->opts.held;
+    enum neap_err err = at_once ? np_bus_attach(bus, &b->remote) : NEAP_OK;
     if (!err) err = dial(b);
     if (err) {
         np_bus_bridge_close(b, 0, NULL, NULL);
@@ -307,6 +322,7 @@ void np_bus_bridge_close(struct np_bus_bridge *b, int64_t linger, void (*closed)
     if (b->state == NP_BUS_BRIDGE_CLOSED) return;
     bool ready = b->link == LINK_READY;
     struct np_bus *bus = b->bus;
+    struct np_link *l;
     if (ready && np_buf_len(&b->out) > 0 &&
         np_stream_write(b->stream, np_buf_data(&b->out), np_buf_len(&b->out)))
         ready = false;
@@ -319,8 +335,12 @@ void np_bus_bridge_close(struct np_bus_bridge *b, int64_t linger, void (*closed)
     end_flushes(b, NEAP_ECLOSED);
     np_buf_fini(&b->out);
     np_buf_fini(&b->away);
-    if (np_bus_set_path(bus, (struct np_bytes){NULL, 0}))
+    if (!b->opts.held && np_bus_set_path(bus, (struct np_bytes){NULL, 0}))
         np_logf(b->loop->log, NP_LOG_WARN, "bus: out of memory; clients are not told that it left");
     b->bus = NULL;
+    while ((l = np_list_pop_front(&b->watches))) {
+        struct np_bus_bridge_watch *w = np_container_of(l, struct np_bus_bridge_watch, link);
+        w->fn(w, NP_BUS_BRIDGE_CLOSED, NEAP_ECLOSED, "closed");
+    }
     np_loop_defer(b->loop, &b->gone);
 }

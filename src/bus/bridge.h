@@ -37,6 +37,7 @@ struct np_bus_bridge_options {
     size_t max_away;         /* bytes of publishes kept while away, default 8 MiB: more fail */
     size_t max_pending;      /* bytes waiting for the socket, default 64 MiB: more fail */
     bool retry;              /* the first attempt may fail too; default false */
+    bool held;               /* connects, but is not attached before np_bus_bridge_release */
 };
 #define NP_BUS_BRIDGE_OPTIONS_INIT                                                               \
     {                                                                                            \
@@ -50,12 +51,39 @@ struct np_bus_bridge_options {
 typedef void (*np_bus_bridge_fn)(struct np_bus_bridge *b, enum np_bus_bridge_state state,
                                  enum neap_err err, const char *why);
 
-/* `opts` may be NULL. NEAP_EBUSY: the bus has a bridge already. */
+/* `opts` may be NULL. NEAP_EBUSY: the bus has a bridge already (one that is held may be beside it).
+ */
 NEAP_MUST_CHECK enum neap_err np_bus_bridge_open(struct np_bus *bus, const char *host, int port,
                                                  const struct np_bus_bridge_options *opts,
                                                  np_bus_bridge_fn fn, void *arg,
                                                  struct np_bus_bridge **out,
                                                  struct neap_errinfo *info);
+/* A held one is like any other from now on; any other: does nothing. NEAP_EBUSY: the bus has
+ * another that is attached. NEAP_ENOMEM. It is still held then. */
+NEAP_MUST_CHECK enum neap_err np_bus_bridge_release(struct np_bus_bridge *b);
+
+/* The bridge that is attached; NULL: none is. */
+struct np_bus_bridge *np_bus_get_bridge(const struct np_bus *bus);
+/* Whether it goes where these would go, and in the same way. How the first attempt was to be made
+ * does not matter. `opts` may be NULL. */
+bool np_bus_bridge_same(const struct np_bus_bridge *b, const char *host, int port,
+                        const struct np_bus_bridge_options *opts);
+/* It is another's from here on; who had it is told nothing more. */
+void np_bus_bridge_set_owner(struct np_bus_bridge *b, np_bus_bridge_fn fn, void *arg);
+/* NULL when it is told to nobody. */
+np_bus_bridge_fn np_bus_bridge_get_fn(const struct np_bus_bridge *b);
+
+/* Hears what the owner hears, and of CLOSED; then it is no watch any more. Embedded. It closes no
+ * bridge. */
+struct np_bus_bridge_watch {
+    struct np_link link;
+    void (*fn)(struct np_bus_bridge_watch *w, enum np_bus_bridge_state state, enum neap_err err,
+               const char *why);
+};
+void np_bus_bridge_watch(struct np_bus_bridge *b, struct np_bus_bridge_watch *w);
+/* Not watching: does nothing; `link` must be initialised. */
+void np_bus_bridge_unwatch(struct np_bus_bridge_watch *w);
+
 enum np_bus_bridge_state np_bus_bridge_get_state(const struct np_bus_bridge *b);
 void *np_bus_bridge_arg(const struct np_bus_bridge *b);
 /* The bus is on its own again at once; what was published before is still sent, for at most

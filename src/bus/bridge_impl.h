@@ -1,5 +1,5 @@
-/* A bridge's own structures, shared by bridge.c (its life), bridge_proto.c (what the remote says)
- * and bridge_remote.c (what the bus asks of it). */
+/* A bridge's own structures, shared by bridge.c (its life), bridge_proto.c (what the remote says),
+ * bridge_remote.c (what the bus asks of it) and bridge_handover.c (reloads). */
 #ifndef NP_BUS_BRIDGE_IMPL_H
 #define NP_BUS_BRIDGE_IMPL_H
 
@@ -46,10 +46,14 @@ struct np_bus_bridge {
     uint64_t in_place; /* the PONG that says that the subscriptions are */
     uint64_t seen;     /* bytes in at the last tick */
     struct np_link flushes;
+    struct np_link watches;
+    struct np_buf upstream; /* the remote's path, while it is held */
     void (*closed)(void *arg);
     void *closed_arg;
 };
 
+/* Brings the options into their bounds. */
+void np_bridge_limit(struct np_bus_bridge_options *o);
 /* The present connection is of no use: drops it and tries again later, or ends as FAILED. */
 void np_bridge_lost(struct np_bus_bridge *b, enum neap_err err, const char *fmt, ...)
     NEAP_PRINTF(3, 4);

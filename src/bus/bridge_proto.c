@@ -61,6 +61,14 @@ static enum neap_err send_hello(struct np_bus_bridge *b)
     return err;
 }
 
+/* A held one keeps it for later. */
+static enum neap_err take_path(struct np_bus_bridge *b, struct np_bytes upstream)
+{
+    if (!b->opts.held) return np_bus_set_path(b->bus, upstream);
+    np_buf_clear(&b->upstream);
+    return np_buf_append(&b->upstream, upstream.p, upstream.n);
+}
+
 static void on_info(struct np_bus_bridge *b, struct np_bytes json)
 {
     struct np_nats_info info;
@@ -70,7 +78,7 @@ static void on_info(struct np_bus_bridge *b, struct np_bytes json)
     }
     if (!judge_info(b, &info)) return;
     take_limits(b, &info);
-    enum neap_err err = np_bus_set_path(b->bus, info.neap_path);
+    enum neap_err err = take_path(b, info.neap_path);
     if (!err && b->link == LINK_INFO) {
         err = send_hello(b);
         b->link = LINK_PONG;
@@ -91,7 +99,8 @@ static enum neap_err become_ready(struct np_bus_bridge *b)
         in->got = 0;
         if (!err) err = np_bridge_write_interest(b, in);
     }
-    if (!err && b->bus->remote != &b->remote) err = np_bus_attach(b->bus, &b->remote);
+    if (!err && !b->opts.held && b->bus->remote != &b->remote)
+        err = np_bus_attach(b->bus, &b->remote);
     if (!err) err = np_buf_append(&b->out, np_buf_data(&b->away), np_buf_len(&b->away));
     if (!err) err = np_nats_write_ping(&b->out);
     if (!err) b->in_place = ++b->pings;
