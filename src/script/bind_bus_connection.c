@@ -1,5 +1,10 @@
 /* neap.bus.connect: joins this host's bus to a remote one. The userdata is anchored while the
- * connection is open, so that one nobody keeps goes on. */
+ * connection is open, so that one nobody keeps goes on.
+ *
+ * While a state is held it may not disturb the one that does the work, whose connection the bus has
+ * still. One to the same place is an `heir`: it has no bridge of its own, and is given the older
+ * state's when its own is activated. Any other is made ready beside that, and takes its place then.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -20,6 +25,14 @@ struct lua_conn {
     struct np_link ready;         /* who waits until it is connected */
     struct np_link closed;        /* who waits for the end, in close */
     struct np_drain drain;
+    struct np_at_close at_close;
+    struct np_activation activation;
+    struct np_bus_bridge_watch watch; /* an heir's, of the older state's bridge */
+    bool heir;                        /* not activated yet */
+    struct np_bus_bridge_options opts;
+    char name[64]; /* opts.name */
+    char host[256];
+    int port;
     int self_ref;
     int fn_ref;       /* on_status; LUA_NOREF without */
     unsigned telling; /* tasks that call it */
@@ -35,7 +48,9 @@ static const char *const state_names[] = {"connecting", "connected", "away", "fa
 
 static void release(struct lua_conn *lc)
 {
-    if (!lc->handle && !lc->bridge && lc->telling == 0) np_free(lc);
+    if (lc->handle || lc->bridge || lc->telling > 0) return;
+    np_at_close_remove(&lc->at_close);
+    np_free(lc);
 }
 
 static void drop_refs(struct lua_conn *lc)
@@ -58,12 +73,27 @@ static void on_closed(void *arg)
 
 static void close_conn(struct lua_conn *lc, int64_t linger)
 {
-    if (!lc->bridge || lc->closing) return;
+    np_activation_cancel(&lc->activation);
+    np_bus_bridge_unwatch(&lc->watch);
+    if ((!lc->bridge && !lc->heir) || lc->closing) return;
     lc->closing = true;
+    lc->heir = false;
     lc->state = NP_BUS_BRIDGE_CLOSED;
     drop_refs(lc);
     np_wake_all(&lc->ready, NEAP_ECLOSED);
-    np_bus_bridge_close(lc->bridge, lc->script->closing ? 0 : linger, on_closed, lc);
+    if (lc->bridge)
+        np_bus_bridge_close(lc->bridge, lc->script->closing ? 0 : linger, on_closed, lc);
+}
+
+/* The state closes: no task of it runs any more. */
+static void on_state_close(struct np_at_close *c)
+{
+    struct lua_conn *lc = np_container_of(c, struct lua_conn, at_close);
+    if (lc->handle) *lc->handle = NULL;
+    lc->handle = NULL;
+    lc->telling = 0;
+    close_conn(lc, 0);
+    release(lc);
 }
 
 static void on_drain(struct np_drain *d, int64_t grace)
@@ -116,6 +146,14 @@ static void start_telling(struct lua_conn *lc)
     np_task_start(t, false);
 }
 
+/* It will never be. */
+static void on_failed(struct lua_conn *lc, enum neap_err err)
+{
+    lc->state = NP_BUS_BRIDGE_FAILED;
+    np_wake_all(&lc->ready, err);
+    start_telling(lc);
+}
+
 static void on_state(struct np_bus_bridge *b, enum np_bus_bridge_state state, enum neap_err err,
                      const char *why)
 {
@@ -123,8 +161,84 @@ static void on_state(struct np_bus_bridge *b, enum np_bus_bridge_state state, en
     lc->state = state;
     if (err) np_err_set(&lc->error, err, "%s: %s", lc->address, why);
     if (state == NP_BUS_BRIDGE_CONNECTED) np_wake_all(&lc->ready, NEAP_OK);
-    if (state == NP_BUS_BRIDGE_FAILED) np_wake_all(&lc->ready, err);
-    start_telling(lc);
+    if (state == NP_BUS_BRIDGE_FAILED) {
+        on_failed(lc, err);
+    } else {
+        start_telling(lc);
+    }
+}
+
+/* --- a reload */
+
+static void on_heir_told(struct np_bus_bridge_watch *w, enum np_bus_bridge_state state,
+                         enum neap_err err, const char *why)
+{
+    struct lua_conn *lc = np_container_of(w, struct lua_conn, watch);
+    /* Closed by the older code: it is opened anew when this one is activated. */
+    lc->state = state == NP_BUS_BRIDGE_CLOSED ? NP_BUS_BRIDGE_CONNECTING : state;
+    if (err) np_err_set(&lc->error, err, "%s: %s", lc->address, why);
+    if (state == NP_BUS_BRIDGE_CONNECTED) np_wake_all(&lc->ready, NEAP_OK);
+}
+
+static void take_over(struct lua_conn *lc, struct np_bus_bridge *b)
+{
+    struct lua_conn *old = np_bus_bridge_arg(b);
+    np_bus_bridge_set_owner(b, on_state, lc);
+    lc->bridge = b;
+    lc->state = np_bus_bridge_get_state(b);
+    old->bridge = NULL;
+    old->closing = true;
+    old->state = NP_BUS_BRIDGE_CLOSED;
+    np_drain_remove(&old->drain);
+    drop_refs(old);
+    np_wake_all(&old->ready, NEAP_ECLOSED);
+    np_wake_all(&old->closed, NEAP_OK);
+    release(old);
+}
+
+static enum neap_err begin(struct lua_conn *lc, struct neap_errinfo *info)
+{
+    return np_bus_bridge_open(lc->script->bus, lc->host, lc->port, &lc->opts, on_state, lc,
+                              &lc->bridge, info);
+}
+
+static enum neap_err switch_over(struct lua_conn *lc, struct neap_errinfo *info)
+{
+    struct np_bus_bridge *now = np_bus_get_bridge(lc->script->bus);
+    bool older = now && np_bus_bridge_get_fn(now) == on_state;
+    if (lc->heir && older && np_bus_bridge_same(now, lc->host, lc->port, &lc->opts)) {
+        take_over(lc, now);
+        return NEAP_OK;
+    }
+    if (older) close_conn(np_bus_bridge_arg(now), LINGER);
+    if (lc->heir) return begin(lc, info);
+    enum neap_err err = np_bus_bridge_release(lc->bridge);
+    return err ? np_err_plain(info, err) : NEAP_OK;
+}
+
+static void on_activated(struct np_activation *a)
+{
+    struct lua_conn *lc = np_container_of(a, struct lua_conn, activation);
+    struct neap_errinfo info = {0};
+    np_bus_bridge_unwatch(&lc->watch);
+    enum neap_err err = switch_over(lc, &info);
+    if (lc->heir && !err) np_drain_add(&lc->script->shutdown, &lc->drain);
+    lc->heir = false;
+    if (!err) return;
+    lc->error = info;
+    np_logf(lc->script->log, NP_LOG_ERROR, "bus: cannot connect to %s: %s", lc->address,
+            info.message);
+    on_failed(lc, err);
+}
+
+/* Whether the state has one already that waits for its activation. */
+static bool one_waits(const struct np_script *s)
+{
+    struct np_link *l;
+    np_list_each (l, &s->activations) {
+        if (np_container_of(l, struct np_activation, link)->fn == on_activated) return true;
+    }
+    return false;
 }
 
 /* --- methods */
@@ -141,7 +255,6 @@ static int conn_gc(lua_State *L)
     if (!lc) return 0;
     *handle = NULL;
     lc->handle = NULL;
-    if (lc->script->closing) lc->telling = 0; /* its tasks were abandoned */
     close_conn(lc, LINGER);
     release(lc);
     return 0;
@@ -245,7 +358,8 @@ static const struct np_opt connect_spec[] = {
     {"on_status", NP_OPT_FUNCTION, 0, 0, 0},
     {0}};
 
-static struct lua_conn *new_conn(lua_State *L, const char *host, int port)
+static struct lua_conn *new_conn(lua_State *L, const char *host, int port,
+                                 const struct np_bus_bridge_options *opts)
 {
     struct lua_conn **handle = lua_newuserdatauv(L, sizeof *handle, 0);
     *handle = NULL;
@@ -256,11 +370,21 @@ static struct lua_conn *new_conn(lua_State *L, const char *host, int port)
     lc->self_ref = lc->fn_ref = LUA_NOREF;
     np_link_init(&lc->ready);
     np_link_init(&lc->closed);
+    np_link_init(&lc->watch.link);
+    lc->watch.fn = on_heir_told;
+    lc->activation.fn = on_activated;
+    lc->at_close.fn = on_state_close;
     lc->drain.drain = on_drain;
     lc->drain.last = true; /* what drains before may still publish */
+    lc->opts = *opts;
+    lc->port = port;
+    snprintf(lc->host, sizeof lc->host, "%s", host);
+    snprintf(lc->name, sizeof lc->name, "%s", opts->name ? opts->name : "");
+    lc->opts.name = opts->name ? lc->name : NULL;
     snprintf(lc->address, sizeof lc->address, strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, port);
     lc->handle = handle;
     *handle = lc;
+    np_at_close_add(lc->script, &lc->at_close);
     return lc;
 }
 
@@ -279,12 +403,54 @@ static int connected_k(lua_State *L, enum neap_err err, void *ctx)
     return 2;
 }
 
+static struct np_bus *connectable(lua_State *L)
+{
+    struct np_script *script = np_script_of(L);
+    struct np_bus *bus = np_bus_check(L);
+    struct np_bus_bridge *now = np_bus_get_bridge(bus);
+    bool older = now && script->held && np_bus_bridge_get_fn(now) == on_state;
+    return (now && !older) || one_waits(script) ? NULL : bus;
+}
+
+static void anchor(lua_State *L, struct lua_conn *lc)
+{
+    lua_pushvalue(L, 3);
+    lc->self_ref = np_ref(L);
+}
+
+/* Stack: url, options, the connection. */
+static int connect_now(lua_State *L, struct lua_conn *lc)
+{
+    struct neap_errinfo info = {0};
+    lc->opts.held = lc->script->held;
+    enum neap_err err = begin(lc, &info);
+    if (err) {
+        drop_refs(lc);
+        return np_fail_info(L, &info);
+    }
+    np_drain_add(&lc->script->shutdown, &lc->drain);
+    if (lc->opts.held) np_activate(lc->script, &lc->activation);
+    lc->opts.held = false;
+    if (lc->opts.retry) return 1;
+    return wait_ready(L, lc, NP_NO_TIMEOUT, connected_k);
+}
+
+/* The older state is connected to the same place. */
+static int inherit(lua_State *L, struct lua_conn *lc, struct np_bus_bridge *now)
+{
+    if (lc->self_ref == LUA_NOREF) anchor(L, lc);
+    lc->heir = true;
+    lc->state = np_bus_bridge_get_state(now);
+    np_bus_bridge_watch(now, &lc->watch);
+    np_activate(lc->script, &lc->activation);
+    return 1;
+}
+
 /* connect(url, {retry=true, timeout=5, …}) → connection | nil, err. With `retry` it returns at once
  * and goes on trying; without, it waits for the first attempt. */
 static int bus_connect(lua_State *L)
 {
     struct connect_options o = {NP_BUS_BRIDGE_OPTIONS_INIT, 0};
-    struct np_bus *bus = np_bus_check(L);
     struct neap_errinfo info = {0};
     char host[256];
     int port;
@@ -297,22 +463,16 @@ static int bus_connect(lua_State *L)
     if (np_bus_parse_url(url, host, sizeof host, &port, &info))
         return np_misuse(L, "connect: %s", info.message);
     if (!o.bridge.retry) np_task_current(L); /* it will wait: raises outside of a task */
-    struct lua_conn *lc = new_conn(L, host, port);
-    if (o.bridge.retry) { /* else once it is connected: a task that is cancelled leaves nothing */
-        lua_pushvalue(L, 3);
-        lc->self_ref = np_ref(L);
-    }
+    if (np_script_of(L)->closing) return np_fail(L, NEAP_ECLOSED, "the host is closing");
+    struct np_bus *bus = connectable(L);
+    if (!bus) return np_fail(L, NEAP_EBUSY, "the bus is connected already");
+    struct lua_conn *lc = new_conn(L, host, port, &o.bridge);
+    if (o.bridge.retry) anchor(L, lc); /* else when connected: a cancelled task leaves nothing */
     if (lua_istable(L, 2) && lua_getfield(L, 2, "on_status") != LUA_TNIL) lc->fn_ref = np_ref(L);
     lua_settop(L, 3);
-    enum neap_err err =
-        np_bus_bridge_open(bus, host, port, &o.bridge, on_state, lc, &lc->bridge, &info);
-    if (err) {
-        drop_refs(lc);
-        return np_fail_info(L, &info);
-    }
-    np_drain_add(&lc->script->shutdown, &lc->drain);
-    if (o.bridge.retry) return 1;
-    return wait_ready(L, lc, NP_NO_TIMEOUT, connected_k);
+    struct np_bus_bridge *now = np_bus_get_bridge(bus);
+    if (now && np_bus_bridge_same(now, host, port, &lc->opts)) return inherit(L, lc, now);
+    return connect_now(L, lc);
 }
 
 void np_bus_add_connection(lua_State *L)

@@ -178,6 +178,7 @@ static int bus_serve(lua_State *L)
     struct neap_errinfo info;
     np_opts_read(L, 1, "opts", serve_spec, &o);
     lua_settop(L, 1);
+    if (np_script_of(L)->closing) return np_fail(L, NEAP_ECLOSED, "the host is closing");
     struct lua_server *ls = new_server(L);
     lua_pushvalue(L, 2);
     ls->self_ref = np_ref(L);

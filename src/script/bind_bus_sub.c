@@ -21,6 +21,7 @@ struct lua_sub {
     struct np_bus_sub *sub;  /* NULL when closed */
     struct lua_sub **handle; /* the userdata; NULL when collected */
     struct np_drain drain;
+    struct np_at_close at_close;
     struct np_activation activation; /* where the state was held when it subscribed */
     struct np_link waiters;          /* of struct next, in order */
     struct np_bus_sub_stats last;    /* when it was closed */
@@ -54,6 +55,7 @@ static void release(struct lua_sub *ls)
 {
     if (ls->sub || ls->handle || ls->running > 0 || ls->starting) return;
     drop_refs(ls);
+    np_at_close_remove(&ls->at_close);
     np_free(ls->pattern);
     np_free(ls);
 }
@@ -92,6 +94,22 @@ static void on_activated(struct np_activation *a)
 static bool has_function(const struct lua_sub *ls)
 {
     return ls->fn_ref != LUA_NOREF;
+}
+
+/* The state closes: no handler of it runs any more. */
+static void on_state_close(struct np_at_close *c)
+{
+    struct lua_sub *ls = np_container_of(c, struct lua_sub, at_close);
+    if (ls->handle) *ls->handle = NULL;
+    ls->handle = NULL;
+    ls->running = 0;
+    ls->starting = false;
+    if (ls->sub) {
+        close_sub(ls);
+    } else {
+        np_drain_remove(&ls->drain);
+        release(ls);
+    }
 }
 
 /* It was drained or had its maximum, and nothing is pending. */
@@ -233,7 +251,6 @@ static int sub_gc(lua_State *L)
     if (!ls) return 0;
     ls->handle = NULL;
     *handle = NULL;
-    if (ls->script->closing) ls->running = 0; /* its tasks were abandoned */
     if (ls->sub) {
         close_sub(ls);
     } else {
@@ -334,14 +351,15 @@ static void set_count(lua_State *L, const char *name, uint64_t n)
 static int sub_stats(lua_State *L)
 {
     struct lua_sub *ls = check(L);
-    struct np_bus_sub_stats stats = ls->last;
-    if (ls->sub) np_bus_sub_get_stats(ls->sub, &stats);
+    struct np_bus_sub_stats stats = {0};
+    if (ls) stats = ls->last;
+    if (ls && ls->sub) np_bus_sub_get_stats(ls->sub, &stats);
     lua_createtable(L, 0, 6);
     set_count(L, "received", stats.received);
     set_count(L, "dropped", stats.dropped);
     set_count(L, "pending_messages", stats.pending_messages);
     set_count(L, "pending_bytes", stats.pending_bytes);
-    set_count(L, "running", (uint64_t)ls->running);
+    set_count(L, "running", ls ? (uint64_t)ls->running : 0);
     lua_pushboolean(L, stats.slow);
     lua_setfield(L, -2, "slow");
     return 1;
@@ -404,9 +422,11 @@ static struct lua_sub *new_sub(lua_State *L, struct np_bytes pattern)
     ls->script = np_script_of(L);
     ls->fn_ref = ls->self_ref = LUA_NOREF;
     ls->drain.drain = on_drain;
+    ls->at_close.fn = on_state_close;
     np_link_init(&ls->waiters);
     ls->handle = handle;
     *handle = ls;
+    np_at_close_add(ls->script, &ls->at_close);
     return ls;
 }
 
@@ -437,6 +457,7 @@ static int bus_subscribe(lua_State *L)
     }
     if (!lua_isnil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
     np_opts_read(L, 3, "opts", sub_spec, &o);
+    if (np_script_of(L)->closing) return np_fail(L, NEAP_ECLOSED, "the host is closing");
     so.max = o.max;
     so.pending_bytes = o.pending_bytes;
     so.pending_messages = o.pending_messages;
