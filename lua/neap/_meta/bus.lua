@@ -6,6 +6,11 @@
 --- A subject is a name in tokens, "orders.eu.created". In a pattern the token `*` stands for any one
 --- token, and a last token `>` for one or more. A message goes to every subscription whose pattern takes
 --- its subject and to one member of each queue group. Delivery is at most once.
+---
+--- The workers of a host have one bus: what one publishes reaches the subscriptions of all, in order, and a queue
+--- group's members may be in any of them. A worker that does not read for so long that 64 MiB are under way to it
+--- loses messages, and the log says so. Over a reload, subscriptions go from the old code to the new, and no message
+--- is missed or handled twice.
 ---@class neap.bus
 local bus = {}
 
@@ -98,7 +103,8 @@ function Subscription:close() end
 ---@return neap.bus.SubscriptionStats
 function Subscription:stats() end
 
----Waits until what was published before has been handed over here and, when connected, has arrived there.
+---Waits until what was published before has been handed over here and in the other workers and, when connected,
+---has arrived there.
 ---@param opts? { timeout?: number } seconds, default 5
 ---@return true? ok
 ---@return neap.Error? err ETIMEDOUT, ENOTCONN, ECONNRESET
@@ -108,7 +114,15 @@ function bus.flush(opts) end
 ---@return string
 function bus.inbox() end
 
----@return { subscriptions: integer, published: integer, published_bytes: integer, delivered: integer, dropped: integer }
+---@class neap.bus.Stats
+---@field subscriptions integer
+---@field published integer
+---@field published_bytes integer
+---@field delivered integer messages put on a subscription's queue; one that several get counts often
+---@field dropped integer messages for which a queue, or the way to another worker, had no room
+---@field forwarded integer messages sent to other workers
+
+---@return neap.bus.Stats stats of this worker
 function bus.stats() end
 
 ---@class neap.bus.ServeOptions
@@ -123,7 +137,8 @@ function bus.stats() end
 ---@field max_pings? integer unanswered ones, default 2; then it is closed
 ---@field write_timeout? number seconds that bytes may wait for a client and none leave; default 10
 
----Makes the bus reachable for NATS clients: core NATS, with headers, queue groups and no-responders.
+---Makes the bus reachable for NATS clients: core NATS, with headers, queue groups and no-responders. Each worker
+---serves some of the clients of one port; they notice neither that nor a reload.
 ---@param opts? neap.bus.ServeOptions
 ---@return neap.bus.Server? server
 ---@return neap.Error? err EADDRINUSE …
@@ -160,7 +175,11 @@ function Server:stats() end
 ---Joins the bus to a remote one. From then on what is published here goes there alone and comes back to the
 ---subscriptions here, so that each message comes once and queue groups balance over all processes. While the
 ---remote is away, messages are kept and sent in order afterwards. One connection at a time; a remote that is itself
----connected to this bus is refused.
+---connected to this bus is refused, and so is this host itself.
+---
+---Each worker that connects has a connection of its own, and exchanges messages with the other workers over the
+---remote. A reload that connects to the same place with the same options takes the connection over; another one is
+---made ready beside it, and takes its place when the new code does.
 ---@param url string "nats://host:port"
 ---@param opts? neap.bus.ConnectOptions
 ---@return neap.bus.Connection? connection
