@@ -3,9 +3,11 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "net/timer.h"
 #include "script/luax.h"
 #include "script/modules.h"
 #include "script/runtime.h"
+#include "script/sandbox.h"
 #include "script/state.h"
 #include "script/threads.h"
 #include "script/value.h"
@@ -14,7 +16,8 @@
 struct call {
     struct np_wait wait;
     struct np_job *job;
-    bool abandoned; /* the task went away; the job's end frees it */
+    struct np_timer alive; /* what the task waits for may be all that the loop lives for */
+    bool abandoned;        /* the task went away; the job's end frees it */
 };
 
 /* The pool of a state that has no host. */
@@ -23,8 +26,16 @@ struct own {
     struct np_threads *pool;
 };
 
+#define LONG ((int64_t)365 * 24 * 3600 * NP_NS_PER_SEC)
+
+static void on_alive(struct np_timer *t)
+{
+    if (np_timer_start(t, LONG)) return; /* it does nothing but run */
+}
+
 static void free_call(struct call *c)
 {
+    np_timer_stop(&c->alive);
     np_job_free(c->job);
     np_free(c);
 }
@@ -43,6 +54,7 @@ static void abandon(struct np_wait *w)
 {
     struct call *c = np_container_of(w, struct call, wait);
     c->abandoned = true;
+    np_timer_stop(&c->alive);
     atomic_store(&c->job->stop, true);
 }
 
@@ -137,6 +149,14 @@ static enum neap_err take_name(lua_State *L, int idx, struct np_job *j)
     return j->code ? NEAP_OK : NEAP_ENOMEM;
 }
 
+/* Where the script's own modules are, for a thread in a sandbox. */
+static enum neap_err take_base(lua_State *L, struct np_job *j)
+{
+    const char *base = np_sandbox_base(L);
+    if (base) j->base = np_arena_strndup(&j->arena, base, strlen(base));
+    return !base || j->base ? NEAP_OK : NEAP_ENOMEM;
+}
+
 /* --- calling */
 
 #define FIRST_ARG 3
@@ -181,6 +201,7 @@ static struct call *new_call(lua_State *L)
         luaL_error(L, "not enough memory");
     }
     np_link_init(&c->wait.link);
+    np_timer_init(&c->alive, np_script_of(L)->loop, on_alive);
     c->job = j;
     j->user = c;
     return c;
@@ -211,6 +232,8 @@ static int thread_run(lua_State *L)
         return lua_error(L);
     }
     enum neap_err err = named ? take_name(L, 1, c->job) : take_code(L, 1, c->job);
+    if (!err) err = take_base(L, c->job);
+    if (!err) err = np_timer_start(&c->alive, LONG);
     if (!err) err = np_threads_run(pool, c->job);
     if (err) {
         free_call(c);

@@ -36,6 +36,10 @@ void np_sandbox_apply(lua_State *L)
     lua_pushliteral(L, "neap.sandbox.process");
     lua_call(L, 1, 1);
     luaL_checktype(L, -1, LUA_TTABLE);
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE); /* else tracebacks name all after it */
+    lua_pushnil(L);
+    lua_setfield(L, -2, "neap.sandbox.process");
+    lua_pop(L, 1);
     lua_pushglobaltable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &trusted_key);
     lua_rawseti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
@@ -73,21 +77,30 @@ bool np_sandbox_lacks(lua_State *L, const char *name)
 
 /* --- files */
 
-void np_sandbox_enter(lua_State *L, const char *path)
+const char *np_sandbox_base(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &base_key);
+    const char *base = lua_tostring(L, -1);
+    lua_pop(L, 1); /* the registry keeps it */
+    return base;
+}
+
+void np_sandbox_set_base(lua_State *L, const char *dir)
 {
     char real[PATH_MAX];
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &base_key) == LUA_TNIL) {
-        const char *slash = strrchr(path, '/');
-        size_t n = slash == path ? 1 : slash ? (size_t)(slash - path) : 0;
-        lua_pushlstring(L, slash ? path : ".", slash ? n : 1);
-        if (realpath(lua_tostring(L, -1), real)) {
-            lua_pushstring(L, real);
-            lua_rawsetp(L, LUA_REGISTRYINDEX, &real_base_key);
-            lua_rawsetp(L, LUA_REGISTRYINDEX, &base_key);
-        } else {
-            lua_pop(L, 1);
-        }
-    }
+    if (np_sandbox_base(L) || !realpath(dir, real)) return;
+    lua_pushstring(L, real);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &real_base_key);
+    lua_pushstring(L, dir);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &base_key);
+}
+
+void np_sandbox_enter(lua_State *L, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    size_t n = slash == path ? 1 : slash ? (size_t)(slash - path) : 1;
+    lua_pushlstring(L, slash ? path : ".", n);
+    np_sandbox_set_base(L, lua_tostring(L, -1));
     lua_pop(L, 1);
 }
 

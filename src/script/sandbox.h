@@ -22,6 +22,10 @@ void np_sandbox_apply(lua_State *L);
  * first one stays. */
 void np_sandbox_enter(lua_State *L, const char *path);
 
+/* The directory itself, as another state has it: for states that run parts of the same script. */
+const char *np_sandbox_base(lua_State *L); /* lives as long as the state; NULL: none */
+void np_sandbox_set_base(lua_State *L, const char *dir);
+
 /* As luaL_loadfilex, text only, and in a sandbox only files at or below the script's directory,
  * whatever links stand between. Pushes the function and gives true; else pushes a message, and
  * `*absent` says whether there simply is no such file. May raise, for want of memory. */

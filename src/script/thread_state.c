@@ -111,6 +111,11 @@ static void push_function(lua_State *L, const struct np_job *j)
         if (luaL_loadbufferx(L, j->code, j->len, "=thread", "b") != LUA_OK) lua_error(L);
         return;
     }
+    if (j->kind == NP_JOB_FILE && np_script_of(L)->sandbox) {
+        bool absent;
+        if (!np_sandbox_load_file(L, j->code, &absent)) lua_error(L);
+        return;
+    }
     if (j->kind == NP_JOB_FILE) {
         if (luaL_loadfilex(L, j->code, "t") != LUA_OK) lua_error(L);
         return;
@@ -138,6 +143,7 @@ static void keep_results(lua_State *L, struct np_job *j, int first)
 static int run(lua_State *L)
 {
     struct np_job *j = lua_touserdata(L, 1);
+    if (j->base) np_sandbox_set_base(L, j->base);
     push_function(L, j);
     luaL_checkstack(L, (int)j->nargs + 4, "too many arguments");
     for (size_t i = 0; i < j->nargs; i++)

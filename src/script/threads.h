@@ -42,6 +42,7 @@ struct np_job {
     enum np_job_kind kind;
     const char *code; /* bytecode, file or name; in the arena */
     size_t len;
+    const char *base;      /* of a script in a sandbox: where its files are; or NULL */
     struct np_arena arena; /* arguments, then results too */
     neap_value *args;
     size_t nargs;
