@@ -86,9 +86,10 @@ static void on_activated(struct np_activation *a)
 {
     struct lua_sub *ls = np_container_of(a, struct lua_sub, activation);
     enum neap_err err = np_bus_sub_release(ls->sub);
-    if (err)
-        np_logf(ls->script->log, NP_LOG_ERROR, "bus: cannot subscribe to '%s': %s", ls->pattern,
-                neap_err_text(err));
+    if (!err) return;
+    np_logf(ls->script->log, NP_LOG_ERROR, "bus: cannot subscribe to '%s': %s", ls->pattern,
+            neap_err_text(err));
+    np_bus_sub_drain(ls->sub); /* its readers hear that it has ended */
 }
 
 static bool has_function(const struct lua_sub *ls)
