@@ -65,6 +65,7 @@ end
 ---@return neap.Endpoint[]? endpoints in order of registration; empty when there are none
 ---@return integer|neap.Error index the service's modify index
 function M.lookup(name, opts)
+  if opts == nil and followed[name] and not remote then return core.lookup(name) end
   schema.arg("name", name, "string")
   lookup_options:check(opts)
   M.follow(name, opts and opts.timeout)

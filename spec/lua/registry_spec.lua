@@ -352,4 +352,40 @@ describe("neap.registry.snapshot", function()
     assert.error_matches(function() list[1] = {} end, "cannot be changed")
     assert.has_error(function() registry.snapshot(1) end)
   end)
+
+  it("gives lookup lists of one's own", function()
+    local a = registry.register { name = "copied", address = "127.0.0.1:1", tags = { "v1" } }
+    local b = registry.register { name = "copied", address = "127.0.0.1:2", tags = { "v1", "v2" } }
+    local list, index = registry.lookup "copied"
+    assert.equal(registry.snapshot("copied").index, index)
+    list[1] = nil
+    assert.equal(2, #registry.lookup "copied")
+    assert.equal(2, #registry.snapshot "copied")
+    local second = registry.lookup("copied", { tags = { "v1", "v2" } })
+    assert.equal(1, #second)
+    assert.equal(b.id, second[1].id)
+    a:deregister()
+    b:deregister()
+  end)
+
+  it("outlives being collected, as its endpoints do", function()
+    local said = {}
+    do -- an older object's finalizer runs after those of what it holds
+      local holder = setmetatable({}, {
+        __gc = function(self)
+          said.endpoint = select(2, pcall(function() return self.endpoint.id end))
+          said.list = select(2, pcall(function() return #self.list end))
+          said.text = tostring(self.endpoint) .. tostring(self.list)
+        end,
+      })
+      local r = registry.register { name = "collected", address = "127.0.0.1:1" }
+      holder.endpoint, holder.list = registry.lookup("collected")[1], registry.snapshot "collected"
+      r:deregister()
+    end
+    registry.snapshot "collected" -- the new list takes the place of the old one
+    for _ = 1, 3 do collectgarbage() end
+    assert.matches("collected", said.endpoint)
+    assert.matches("collected", said.list)
+    assert.matches("neap.endpoint: collected", said.text)
+  end)
 end)

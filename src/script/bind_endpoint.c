@@ -44,14 +44,23 @@ static const char *const field_names[] = {
     "zone", "tags", "meta", "active",  "total",   "errors", "ewma", "cost",
 };
 
+/* Another object's finalizer may still reach a view whose own has run. */
+static void check_alive(lua_State *L, const struct np_endpoint_view *v)
+{
+    if (v->e == NULL) np_misuse(L, "this endpoint was collected");
+}
+
 struct np_endpoint_view *np_endpoint_check(lua_State *L, int idx)
 {
-    return luaL_checkudata(L, idx, TYPE);
+    struct np_endpoint_view *v = luaL_checkudata(L, idx, TYPE);
+    check_alive(L, v);
+    return v;
 }
 
 struct np_endpoint_view *np_endpoint_test(lua_State *L, int idx)
 {
-    return luaL_testudata(L, idx, TYPE);
+    struct np_endpoint_view *v = luaL_testudata(L, idx, TYPE);
+    return v != NULL && v->e != NULL ? v : NULL;
 }
 
 static int push_tags(lua_State *L, const struct np_endpoint *e)
@@ -148,6 +157,7 @@ static int endpoint_index(lua_State *L)
     lua_pushvalue(L, 2);
     int type = lua_rawget(L, lua_upvalueindex(1));
     if (type != LUA_TNUMBER) return 1;
+    check_alive(L, v);
     return push_field(L, v->e, (enum field)lua_tointeger(L, -1));
 }
 
@@ -168,7 +178,8 @@ static int endpoint_eq(lua_State *L)
 
 static int endpoint_tostring(lua_State *L)
 {
-    struct np_endpoint_view *v = np_endpoint_check(L, 1);
+    struct np_endpoint_view *v = luaL_checkudata(L, 1, TYPE);
+    if (v->e == NULL) return lua_pushliteral(L, "neap.endpoint: collected"), 1;
     lua_pushfstring(L, "neap.endpoint: %s (%s)", v->e->id, v->e->address);
     return 1;
 }

@@ -90,40 +90,10 @@ static int registry_heartbeat(lua_State *L)
     return result(L, np_registry_heartbeat(registry_of(L), id, now_of(L)), id);
 }
 
-static int push_endpoints(lua_State *L)
-{
-    struct np_snapshot *set = lua_touserdata(L, 1);
-    np_endpoint_push_all(L, set);
-    lua_pushinteger(L, (lua_Integer)set->index);
-    return 2;
-}
-
 static struct np_registry_view *view_of(lua_State *L)
 {
     registry_of(L);
     return np_script_of(L)->view;
-}
-
-/* lookup(name, [tags]) → array of endpoints, index | nil, err */
-static int registry_lookup(lua_State *L)
-{
-    struct np_snapshot *set = NULL;
-    struct np_endpoint_desc wanted = {0};
-    const char *name = luaL_checkstring(L, 1);
-    np_endpoint_read_tags(L, 2, "tags", &wanted);
-    luaL_checkstack(L, 4, NULL);
-    lua_pushcfunction(L, push_endpoints);
-    enum neap_err err = np_registry_view_lookup(view_of(L), name, &set);
-    if (err == NEAP_OK && wanted.ntags > 0) {
-        err = np_snapshot_filter(set, wanted.tags, wanted.ntags, &set);
-    } else if (err == NEAP_OK) {
-        np_snapshot_ref(set); /* pushing may run finalizers, and those look up */
-    }
-    if (err != NEAP_OK) return np_fail(L, err, NULL);
-    lua_pushlightuserdata(L, set);
-    int status = lua_pcall(L, 1, 2, 0);
-    np_snapshot_unref(set);
-    return status == LUA_OK ? 2 : lua_error(L);
 }
 
 /* --- snapshots: lists that do not change, made once for each change of a service */
@@ -133,12 +103,15 @@ static int registry_lookup(lua_State *L)
 
 /* Its user value is the list of endpoints. */
 struct list {
-    struct np_snapshot *set;
+    struct np_snapshot *set; /* NULL before it is filled, and once collected */
 };
 
 static struct list *check_list(lua_State *L)
 {
-    return luaL_checkudata(L, 1, SNAPSHOT);
+    struct list *l = luaL_checkudata(L, 1, SNAPSHOT);
+    /* Another object's finalizer may still reach it. */
+    if (l->set == NULL) np_misuse(L, "this snapshot was collected");
+    return l;
 }
 
 static int list_index(lua_State *L)
@@ -163,7 +136,7 @@ static int list_len(lua_State *L)
 
 static int list_gc(lua_State *L)
 {
-    struct list *l = check_list(L);
+    struct list *l = luaL_checkudata(L, 1, SNAPSHOT);
     np_snapshot_unref(l->set);
     l->set = NULL;
     return 0;
@@ -171,7 +144,7 @@ static int list_gc(lua_State *L)
 
 static int list_tostring(lua_State *L)
 {
-    struct list *l = check_list(L);
+    struct list *l = luaL_checkudata(L, 1, SNAPSHOT);
     lua_pushfstring(L, "neap.endpoints: %d at %I", (int)(l->set ? l->set->len : 0),
                     (LUAI_UACINT)(l->set ? l->set->index : 0));
     return 1;
@@ -183,45 +156,97 @@ static int read_only(lua_State *L)
                         "one's own");
 }
 
-/* Stack: the name at 1. Pushes a new list and remembers it. */
-static int new_list(lua_State *L, struct np_snapshot *set)
+/* Upvalue 1: the lists that are remembered by name, how many at 0. */
+static void count_list(lua_State *L)
 {
-    struct list *l = lua_newuserdatauv(L, sizeof *l, 1);
-    l->set = np_snapshot_ref(set);
-    luaL_setmetatable(L, SNAPSHOT);
-    np_endpoint_push_all(L, set);
-    lua_setiuservalue(L, -2, 1);
     lua_Integer count = (lua_rawgeti(L, lua_upvalueindex(1), 0), lua_tointeger(L, -1)) + 1;
     lua_pop(L, 1);
     if (count > MAX_SNAPSHOTS) {
-        lua_newtable(L);
-        lua_replace(L, lua_upvalueindex(1));
         count = 1;
+        lua_pushnil(L);
+        while (lua_next(L, lua_upvalueindex(1))) {
+            lua_pop(L, 1);
+            lua_pushvalue(L, -1);
+            lua_pushnil(L);
+            lua_rawset(L, lua_upvalueindex(1));
+        }
     }
     lua_pushinteger(L, count);
     lua_rawseti(L, lua_upvalueindex(1), 0);
+}
+
+/* Stack: the name at 1. Pushes a new list and remembers it. */
+static enum neap_err new_list(lua_State *L, struct np_registry_view *view)
+{
+    struct np_snapshot *set = NULL;
+    struct list *l = lua_newuserdatauv(L, sizeof *l, 1);
+    l->set = NULL;
+    luaL_setmetatable(L, SNAPSHOT);
+    /* Asked again: making it may have run finalizers, and those look up as well. */
+    enum neap_err err = np_registry_view_lookup(view, lua_tostring(L, 1), &set);
+    if (err != NEAP_OK) return err;
+    l->set = np_snapshot_ref(set);
+    np_endpoint_push_all(L, l->set);
+    lua_setiuservalue(L, -2, 1);
+    lua_pushvalue(L, 1);
+    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL) count_list(L);
+    lua_pop(L, 1);
     lua_pushvalue(L, 1);
     lua_pushvalue(L, -2);
     lua_rawset(L, lua_upvalueindex(1));
-    return 1;
+    return NEAP_OK;
+}
+
+/* Stack: the name at 1. Pushes the list as it is now; it may raise. */
+static enum neap_err push_list(lua_State *L)
+{
+    struct np_snapshot *set = NULL;
+    struct np_registry_view *view = view_of(L);
+    enum neap_err err = np_registry_view_lookup(view, lua_tostring(L, 1), &set);
+    if (err != NEAP_OK) return err;
+    lua_pushvalue(L, 1);
+    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TUSERDATA) {
+        struct list *l = lua_touserdata(L, -1);
+        if (l->set == set) return NEAP_OK;
+    }
+    return new_list(L, view);
 }
 
 /* snapshot(name) → endpoints | nil, err: read-only, the same object until the service changes */
 static int registry_snapshot(lua_State *L)
 {
-    struct np_snapshot *set = NULL;
     luaL_checktype(L, 1, LUA_TSTRING);
-    lua_settop(L, 1);
-    struct np_registry_view *view = np_script_of(L)->view;
-    if (view == NULL) np_misuse(L, "this host has no registry");
-    enum neap_err err = np_registry_view_lookup(view, lua_tostring(L, 1), &set);
-    if (err != NEAP_OK) return np_fail(L, err, NULL);
-    lua_pushvalue(L, 1);
-    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TUSERDATA) {
-        struct list *l = lua_touserdata(L, -1);
-        if (l->set == set) return 1;
+    enum neap_err err = push_list(L);
+    return err == NEAP_OK ? 1 : np_fail(L, err, NULL);
+}
+
+static bool has_tags(const struct np_endpoint *e, const struct np_endpoint_desc *wanted)
+{
+    for (size_t i = 0; i < wanted->ntags; i++) {
+        if (!np_endpoint_has_tag(e, wanted->tags[i])) return false;
     }
-    return new_list(L, set);
+    return true;
+}
+
+/* lookup(name, [tags]) → array of endpoints, index | nil, err: a copy, the caller's own */
+static int registry_lookup(lua_State *L)
+{
+    struct np_endpoint_desc wanted = {0};
+    luaL_checkstring(L, 1);
+    if (!lua_isnoneornil(L, 2)) np_endpoint_read_tags(L, 2, "tags", &wanted);
+    enum neap_err err = push_list(L);
+    if (err != NEAP_OK) return np_fail(L, err, NULL);
+    const struct np_snapshot *set = ((struct list *)lua_touserdata(L, -1))->set;
+    lua_Integer n = 0;
+    lua_getiuservalue(L, -1, 1);
+    lua_createtable(L, wanted.ntags ? 0 : (int)set->len, 0);
+    for (size_t i = 0; i < set->len; i++) {
+        if (wanted.ntags && !has_tags(set->endpoints[i], &wanted)) continue;
+        lua_rawgeti(L, -2, (lua_Integer)i + 1);
+        lua_rawseti(L, -2, ++n);
+    }
+    lua_pushinteger(L, (lua_Integer)set->index);
+    return 2;
 }
 
 static void add_snapshot(lua_State *L)
@@ -231,8 +256,11 @@ static void add_snapshot(lua_State *L)
                                     {"__tostring", list_tostring}, {NULL, NULL}};
     np_type_new(L, SNAPSHOT, NULL, meta);
     lua_newtable(L);
+    lua_pushvalue(L, -1);
     lua_pushcclosure(L, registry_snapshot, 1);
-    lua_setfield(L, -2, "snapshot");
+    lua_setfield(L, -3, "snapshot");
+    lua_pushcclosure(L, registry_lookup, 1);
+    lua_setfield(L, -2, "lookup");
 }
 
 /* get(id) → endpoint, seconds until its lease ends (nil: it has none) | nil */
@@ -332,7 +360,6 @@ int np_open_registry(lua_State *L)
                                          {"put", registry_put},
                                          {"deregister", registry_deregister},
                                          {"heartbeat", registry_heartbeat},
-                                         {"lookup", registry_lookup},
                                          {"get", registry_get},
                                          {"services", registry_services},
                                          {"index", registry_index},
