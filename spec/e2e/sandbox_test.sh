@@ -187,3 +187,20 @@ outside
 outside
 os.execute is not available
 io.open is not available" "$err"
+
+# --- finalisers that run when the state closes open nothing, which nobody would close any more
+cat >"$tmp/app/late.lua" <<'LUA'
+local tcp, udp, task, registry, balancer = require "neap.tcp", require "neap.udp", require "neap.task",
+  require "neap.registry", require "neap.balancer"
+keep = setmetatable({}, { __gc = function()
+  print(pcall(tcp.listen, { port = 0 }))
+  print(pcall(udp.open, { port = 0 }))
+  print(pcall(task.spawn, print))
+  print(pcall(registry.watch, "x", print))
+  print(pcall(balancer.new, "p2c", { service = "x" }))
+end })
+LUA
+run --sandbox "$tmp/app/late.lua"
+equal "$(sort -u <<<"$out")" "false	not enough memory" "$err"
+equal "$err" ""
+equal "$code" 0

@@ -65,9 +65,11 @@ local attempts = {
   { [[return package.loaded["neap.core.runtime"] ]], "package|^nil$" },
   { [[return package.loaded._G.io.open "/etc/passwd"]], "package|io.open is not available" },
   { [[return package.loaded.debug.getregistry()]], "package|debug.getregistry is not available" },
-  { [[for _, m in pairs(package.loaded) do if type(m) == "table" and m.getregistry then m.getregistry() end end
+  { [[for _, m in pairs(package.loaded) do
+        if type(m) == "table" and m.getregistry then m.getregistry() end
+      end
       error "none"]], "package|debug.getregistry is not available" },
-  { [[getmetatable(package).__index.path = "x"]], "package|boolean" },
+  { [[getmetatable(package).__index.path = "x"]], "boolean|nil value" },
   { [[require "neap.core.runtime"]], "not available|not allowed" },
   { [[require "neap.core.sandbox"]], "not available|not allowed" },
   { [[require "neap.core.runtime\0"]], "not available|not allowed" },
@@ -104,9 +106,14 @@ local attempts = {
   { [[return load("return io", "x", "t", nil)()]], "upvalue|nil value" },
   { [[local co = coroutine.create(function() return io.open end) local _, f = coroutine.resume(co) f()]],
     "io.open is not available" },
-  { [[local f setmetatable({}, { __gc = function() f = io.open end }) collectgarbage "count" f = f or io.open f()]],
+  { [[local f
+      setmetatable({}, { __gc = function() f = io.open end })
+      f = f or io.open
+      f()]],
     "io.open is not available" },
-  { [[xpcall(error, function() io.open() end) local _, err = xpcall(error, function() return io.open end) err()]],
+  { [[xpcall(error, function() io.open() end)
+      local _, err = xpcall(error, function() return io.open end)
+      err()]],
     "io.open is not available|C stack overflow|nil value|string value" },
   { [[local t = table.pack(debug.traceback()) return #t ~= 1 or type(t[1]) ~= "string"]], "^false$" },
 }

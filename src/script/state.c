@@ -19,6 +19,8 @@
 static void *allocate(void *ud, void *p, size_t old, size_t size)
 {
     struct np_script *s = ud;
+    /* All that a binding opens begins with its userdata; without a pointer, `old` is the type. */
+    if (!p && old == LUA_TUSERDATA && s->ending) return NULL;
     if (!p) old = 0;
     s->moved = p != NULL && size != 0;
     s->moves += s->moved;
@@ -164,6 +166,7 @@ static void close_state(struct np_script *s)
     struct np_frame frame;
     if (!s->L) return;
     if (s->watchdog) np_watch_begin(s->watchdog, &frame, NULL, NULL, false);
+    s->ending = true;
     lua_close(s->L);
     if (s->watchdog) np_watch_end(s->watchdog, &frame);
     s->L = NULL;

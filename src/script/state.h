@@ -58,6 +58,7 @@ struct np_script {
     size_t refs;             /* live np_ref's: a test wants 0 at the end */
     struct np_link at_close; /* np_at_close's */
     bool closing;
+    bool ending; /* lua_close runs: what a finaliser opened now nobody would close */
     bool owns_view;
     bool held;                  /* it loads beside an older state, which still does the work */
     struct np_link activations; /* of struct np_activation, in the order they were added */

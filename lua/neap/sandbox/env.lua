@@ -179,7 +179,7 @@ function M.readonly(t)
     __pairs = function()
       return function(_, key)
         local next_key = next(t, key)
-        return next_key, next_key ~= nil and read(nil, next_key) or nil
+        if next_key ~= nil then return next_key, read(nil, next_key) end
       end, proxy, nil
     end,
     __metatable = false,

@@ -24,7 +24,9 @@ local libraries = {
 
 local function is_hidden(name) return core.hidden(name) or find(name, "\0", 1, true) ~= nil end
 
-local function is_ours(name) return libraries[name] ~= nil or name == "neap" or find(name, "^neap%.") ~= nil end
+local function is_ours(name)
+  return libraries[name] ~= nil or name == "neap" or find(name, "^neap%.") ~= nil
+end
 
 local function module_of(name)
   if type(name) ~= "string" then return end
@@ -91,7 +93,9 @@ local function search_own(name)
     local file = form:format(core.base(), path)
     local fn, err, absent = core.load_file(file)
     if fn then return fn, file end
-    if not absent then error(("error loading module '%s' from file '%s':\n\t%s"):format(name, file, err), 0) end
+    if not absent then
+      error(("error loading module '%s' from file '%s':\n\t%s"):format(name, file, err), 0)
+    end
     tried[i] = ("no file '%s'"):format(file)
   end
   return table.concat(tried, "\n\t")
