@@ -207,7 +207,7 @@ enum neap_err np_udp_open(struct np_loop *loop, const char *host, int port,
                           void *arg, struct np_udp **out, struct neap_errinfo *info)
 {
     static const struct np_udp_options defaults = {0};
-    struct np_udp *u;
+    struct np_udp *u = NULL;
     if (!opts) opts = &defaults;
     struct np_share_place place = {.kind = NP_SHARE_UDP, .host = host, .port = port, .udp = opts};
     enum neap_err err = open_shared(loop, &place, &u, info);
