@@ -97,7 +97,7 @@ void np_registry_free(struct np_registry *r)
         np_free(l->holders);
         np_free(l);
     }
-    np_map_fini(&r->reserved);
+    np_registry_forget_reservations(r);
     np_map_fini(&r->services);
     np_map_fini(&r->leases);
     np_heap_fini(&r->expiries);

@@ -37,6 +37,7 @@ struct np_registry_options {
 struct np_registration {
     struct np_endpoint_desc desc; /* desc.id may be NULL: "<service>-<n>", counted up */
     int64_t ttl;                  /* nanoseconds; 0: no lease, it stands until deregistered */
+    bool foreign; /* np_registry_join: another process's, known here; joined by its id only */
 };
 
 /* `opts` may be NULL. */
@@ -89,9 +90,9 @@ size_t np_registry_endpoint_count(const struct np_registry *r);
  * register of one address is one instance. */
 
 /* As np_registry_register, and `who` (of `worker`) holds it from here on. Without an id: the
- * instance of that service at that address that others, and not `who`, joined; else a new one. Two
- * who differ in the rest of the description: the last one's stands. `*out` (not NULL) is one
- * reference. */
+ * instance of that service at that address that others, and not `who`, joined or reserved; else a
+ * new one. Two who differ in the rest of the description: the last one's stands. `*out` (not NULL)
+ * is one reference. */
 NEAP_MUST_CHECK enum neap_err np_registry_join(struct np_registry *r,
                                                const struct np_registration *reg, const void *who,
                                                unsigned worker, int64_t now,
@@ -99,12 +100,18 @@ NEAP_MUST_CHECK enum neap_err np_registry_join(struct np_registry *r,
 /* Removes it when nobody else holds it. NEAP_ENOTFOUND, NEAP_EBUSY. */
 NEAP_MUST_CHECK enum neap_err np_registry_leave(struct np_registry *r, const char *id,
                                                 const void *who);
-/* The id that np_registry_join would give it, kept for it until then, or until _unreserve. */
+/* The id that np_registry_join would give it, kept for `who` until it joins with that id, or until
+ * _unreserve: for a state that is not to be seen yet. Others who reserve or join the same address
+ * meanwhile get the same id. */
 NEAP_MUST_CHECK enum neap_err np_registry_reserve(struct np_registry *r,
                                                   const struct np_registration *reg,
                                                   const void *who, char *id, size_t size,
                                                   struct neap_errinfo *info);
-void np_registry_unreserve(struct np_registry *r, const char *id);
+void np_registry_unreserve(struct np_registry *r, const char *id, const void *who);
+/* Whether the id is one that a holder in this process joined, and is not foreign. */
+bool np_registry_is_joined(struct np_registry *r, const char *id);
+/* `who` is gone: leaves and unreserves all it has. Not from inside a watch. */
+void np_registry_drop_holder(struct np_registry *r, const void *who);
 /* A worker is gone: what only it held stands until its lease ends, for another to join; what has no
  * lease is removed. */
 void np_registry_drop_worker(struct np_registry *r, unsigned worker);

@@ -1,5 +1,4 @@
-/* The registry's own structures, shared by registry.c, registry_watch.c and registry_check.c only.
- */
+/* The registry's own structures, shared by registry*.c and view.c only. */
 #ifndef NP_MESH_REGISTRY_IMPL_H
 #define NP_MESH_REGISTRY_IMPL_H
 
@@ -42,7 +41,7 @@ struct lease {
     struct np_endpoint *endpoint; /* owns a reference */
     struct service *service;
     int64_t ttl;
-    bool joined; /* it was registered by np_registry_join */
+    bool joined; /* by holders whose own it is (not foreign) */
     struct holder *holders;
     size_t nholders;
 };
@@ -60,7 +59,7 @@ struct np_registry {
     pthread_mutex_t lock; /* recursive: a watch may look up and renew */
     struct np_registry_options opts;
     atomic_ullong index;
-    struct np_map reserved; /* ids that were promised by np_registry_reserve */
+    struct np_map reserved; /* ids that np_registry_reserve promised → struct reservation */
     uint64_t extinct;       /* the index at which a service last lost its last instance */
     struct np_map services; /* name → struct service */
     struct np_map leases;   /* id → struct lease */
@@ -94,6 +93,9 @@ void np_registry_service_gone(struct np_registry *r, struct service *s);
 NEAP_MUST_CHECK enum neap_err np_registry_free_id(struct np_registry *r, const char *service,
                                                   char *buf, size_t size, uint64_t *serial,
                                                   struct neap_errinfo *info);
+
+/* registry_join.c */
+void np_registry_forget_reservations(struct np_registry *r);
 
 /* registry_watch.c. The service is the caller's to drop afterwards (np_registry_service_gone). */
 void np_registry_notify(struct np_registry *r, struct service *s, const struct np_change *change);

@@ -61,7 +61,7 @@ static void take_back(struct registration *r)
 {
     struct np_registry *registry = r->script->registry;
     if (r->waiting) {
-        np_registry_unreserve(registry, r->endpoint->id);
+        np_registry_unreserve(registry, r->endpoint->id, r->script);
     } else if (np_registry_leave(registry, r->endpoint->id, r->script) == NEAP_EBUSY) {
         np_logf(r->script->log, NP_LOG_ERROR, "%s could not be deregistered", r->endpoint->id);
     }
@@ -100,7 +100,11 @@ static enum neap_err describe(struct registration *r, const struct np_registrati
     if (err != NEAP_OK) return err;
     d.id = id;
     err = np_endpoint_new(&d, NULL, &e, info);
-    if (err == NEAP_OK) set_endpoint(r, e);
+    if (err == NEAP_OK) {
+        set_endpoint(r, e);
+    } else if (r->endpoint == NULL) {
+        np_registry_unreserve(r->script->registry, id, r->script);
+    }
     return err;
 }
 
@@ -192,6 +196,7 @@ static void on_close(struct np_at_close *c)
     while (!np_list_empty(&list->all)) {
         deregister(np_container_of(list->all.next, struct registration, link));
     }
+    if (list->script->registry) np_registry_drop_holder(list->script->registry, list->script);
 }
 
 /* --- options */

@@ -204,12 +204,94 @@ static void a_reserved_id_is_nobody_elses(void **state)
     assert_ok(np_registry_reserve(rig.r, &reg, &me, a, sizeof a, NULL));
     assert_ok(np_registry_reserve(rig.r, &there, &you, b, sizeof b, NULL));
     assert_string_not_equal(a, b);
-    np_registry_unreserve(rig.r, b);
+    np_registry_unreserve(rig.r, b, &you);
     assert_ok(np_registry_reserve(rig.r, &there, &you, b, sizeof b, NULL));
     struct np_endpoint *e = join(rig.r, NULL, "h:3", &me);
     assert_string_not_equal(e->id, a);
     assert_string_not_equal(e->id, b);
     np_endpoint_unref(e);
+    rig_close(&rig);
+}
+
+static void reserve(struct np_registry *r, const char *address, const void *who, char id[64])
+{
+    struct np_registration reg = reg_make("goods", NULL, address, 10 * S);
+    assert_ok(np_registry_reserve(r, &reg, who, id, 64, NULL));
+}
+
+static void those_who_reserve_one_address_are_promised_one_id(void **state)
+{
+    struct rig rig;
+    char a[64], b[64], c[64], d[64];
+    (void)state;
+    rig_open(&rig);
+    reserve(rig.r, "h:1", &me, a);
+    reserve(rig.r, "h:1", &you, b);
+    assert_string_equal(a, b);
+    reserve(rig.r, "h:1", &me, c); /* another one of mine … */
+    assert_string_not_equal(a, c);
+    reserve(rig.r, "h:1", &you, d); /* … and of yours */
+    assert_string_equal(c, d);
+    struct np_endpoint *e = join(rig.r, NULL, "h:1", &rig); /* who did not reserve takes part */
+    assert_true(strcmp(e->id, a) == 0 || strcmp(e->id, c) == 0);
+    np_endpoint_unref(e);
+    np_endpoint_unref(join(rig.r, a, "h:1", &me));
+    np_endpoint_unref(join(rig.r, b, "h:1", &you));
+    np_endpoint_unref(join(rig.r, c, "h:1", &me));
+    np_endpoint_unref(join(rig.r, d, "h:1", &you));
+    assert_int_equal(count(rig.r), 2);
+    rig_close(&rig);
+}
+
+static void twice_the_same_address_is_handed_over_twice(void **state)
+{
+    struct rig rig;
+    char a[64], b[64], c[64];
+    (void)state;
+    rig_open(&rig);
+    struct np_endpoint *one = join(rig.r, NULL, "h:1", &me);
+    struct np_endpoint *two = join(rig.r, NULL, "h:1", &me);
+    uint64_t index = np_registry_index(rig.r);
+    reserve(rig.r, "h:1", &you, a);
+    reserve(rig.r, "h:1", &you, b);
+    assert_string_equal(a, one->id);
+    assert_string_equal(b, two->id);
+    reserve(rig.r, "h:1", &you, c);
+    assert_string_not_equal(c, one->id);
+    assert_string_not_equal(c, two->id);
+    np_endpoint_unref(join(rig.r, a, "h:1", &you));
+    np_endpoint_unref(join(rig.r, b, "h:1", &you));
+    np_registry_drop_holder(rig.r, &me);
+    assert_int_equal(count(rig.r), 2);
+    assert_int_equal(np_registry_index(rig.r), index);
+    np_registry_drop_holder(rig.r, &you); /* `c` as well */
+    assert_int_equal(count(rig.r), 0);
+    np_endpoint_unref(one);
+    np_endpoint_unref(two);
+    rig_close(&rig);
+}
+
+static void what_others_run_is_joined_by_its_id_only(void **state)
+{
+    struct rig rig;
+    struct np_endpoint *e = NULL;
+    struct np_registration theirs = reg_make("goods", "far", "h:1", 0);
+    (void)state;
+    rig_open(&rig);
+    theirs.foreign = true;
+    assert_ok(np_registry_join(rig.r, &theirs, &me, 0, 0, &e, NULL));
+    np_endpoint_unref(e);
+    assert_ok(np_registry_join(rig.r, &theirs, &you, 1, 0, &e, NULL));
+    np_endpoint_unref(e);
+    struct np_endpoint *own = join(rig.r, NULL, "h:1", &you);
+    assert_string_not_equal(own->id, "far");
+    assert_false(np_registry_is_joined(rig.r, "far"));
+    assert_true(np_registry_is_joined(rig.r, own->id));
+    assert_ok(np_registry_leave(rig.r, "far", &me));
+    assert_int_equal(count(rig.r), 2);
+    np_registry_drop_worker(rig.r, 1); /* it has no lease: nobody is left to remove it */
+    assert_int_equal(count(rig.r), 1);
+    np_endpoint_unref(own);
     rig_close(&rig);
 }
 
@@ -308,6 +390,31 @@ static void readers_see_what_a_writer_does_in_order(void **state)
     assert_int_equal(np_alloc_live(), 0);
 }
 
+static enum neap_err hold(void *arg)
+{
+    struct np_registry *r = NULL;
+    struct np_endpoint *e = NULL;
+    char id[64];
+    struct np_registration reg = reg_make("goods", NULL, "h:1", 10 * S);
+    (void)arg;
+    enum neap_err err = np_registry_new(NULL, &r);
+    if (!err) err = np_registry_reserve(r, &reg, &me, id, sizeof id, NULL);
+    if (!err) err = np_registry_reserve(r, &reg, &you, id, sizeof id, NULL);
+    if (!err) err = np_registry_join(r, &reg, &r, 0, 0, &e, NULL);
+    np_endpoint_unref(e);
+    e = NULL;
+    if (!err) err = np_registry_join(r, &reg, &me, 0, 0, &e, NULL);
+    np_endpoint_unref(e);
+    np_registry_free(r);
+    return err;
+}
+
+static void holders_survive_running_out_of_memory(void **state)
+{
+    (void)state;
+    assert_int_not_equal(np_test_oom(hold, NULL), 0);
+}
+
 static enum neap_err use_a_view(void *arg)
 {
     struct np_registry *r = NULL;
@@ -346,8 +453,12 @@ int main(void)
         cmocka_unit_test(two_who_register_one_address_hold_one_instance),
         cmocka_unit_test(who_takes_over_is_not_noticed),
         cmocka_unit_test(a_reserved_id_is_nobody_elses),
+        cmocka_unit_test(those_who_reserve_one_address_are_promised_one_id),
+        cmocka_unit_test(twice_the_same_address_is_handed_over_twice),
+        cmocka_unit_test(what_others_run_is_joined_by_its_id_only),
         cmocka_unit_test(a_worker_that_is_gone_leaves_its_lease_to_others),
         cmocka_unit_test(readers_see_what_a_writer_does_in_order),
+        cmocka_unit_test(holders_survive_running_out_of_memory),
         cmocka_unit_test(survives_running_out_of_memory),
     };
     return cmocka_run_group_tests_name("mesh.view", tests, NULL, NULL);
