@@ -14,9 +14,12 @@ static int dial_k(lua_State *L, enum neap_err err, void *ctx)
     return np_fail(L, err, "cannot connect to %s: %s", lua_tostring(L, -2), why);
 }
 
+/* Whoever cancels a wait ends it: this must not wake the task, as np_lstream_close would. */
 static void cancel_dial(struct np_wait *w)
 {
-    np_lstream_close(np_container_of(w, struct np_lstream, opener), 0);
+    struct np_lstream *ls = np_container_of(w, struct np_lstream, opener);
+    ls->closed = true;
+    if (ls->s) np_stream_close(ls->s);
 }
 
 int np_dial_wait(lua_State *L, const struct np_dial_options *dial,

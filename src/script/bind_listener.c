@@ -28,6 +28,8 @@ struct llistener {
     struct np_link acceptors; /* waits */
     struct np_link accepted;  /* of struct conn: not yet taken by the task that was woken */
     struct np_drain drain;
+    struct np_at_close at_close;
+    bool ending; /* the state closes: not to be freed just now */
 };
 
 /* A connection between the loop and the task that gets it. */
@@ -41,14 +43,16 @@ struct conn {
 
 static void release(struct llistener *ll)
 {
-    if (ll->l || !np_list_empty(&ll->conns)) return;
+    if (ll->l || !np_list_empty(&ll->conns) || ll->ending) return;
     np_drain_remove(&ll->drain);
     if (!ll->script->closing) {
         if (ll->handler_ref != LUA_NOREF) np_unref(ll->script, ll->handler_ref);
         if (ll->self_ref != LUA_NOREF) np_unref(ll->script, ll->self_ref);
         ll->handler_ref = ll->self_ref = LUA_NOREF;
     }
-    if (!ll->handle) np_free(ll);
+    if (ll->handle) return;
+    np_at_close_remove(&ll->at_close);
+    np_free(ll);
 }
 
 static void drop_accepted(struct llistener *ll)
@@ -145,6 +149,21 @@ static void conn_end(struct conn *c)
         ls->gone = conn_gone;
         ls->gone_arg = c;
     }
+}
+
+/* Tasks that did not end by now get no further turn. */
+static void on_state_closing(struct np_at_close *a)
+{
+    struct llistener *ll = np_container_of(a, struct llistener, at_close);
+    struct np_link *l, *tmp;
+    ll->ending = true;
+    close_listener(ll);
+    np_list_each_safe (l, tmp, &ll->conns) {
+        struct conn *c = np_container_of(l, struct conn, link);
+        if (!c->ls->gone) conn_end(c);
+    }
+    ll->ending = false;
+    release(ll);
 }
 
 static void on_connection_done(struct np_task *t, bool ok, int nresults)
@@ -321,6 +340,8 @@ static struct llistener *object_new(lua_State *L, const struct np_llistener_opti
     np_link_init(&ll->acceptors);
     np_link_init(&ll->accepted);
     ll->drain.drain = on_drain;
+    ll->at_close.fn = on_state_closing;
+    np_at_close_add(ll->script, &ll->at_close);
     return ll;
 }
 
@@ -328,6 +349,7 @@ int np_llistener_new(lua_State *L, const struct np_llistener_options *opts, int 
                      np_llistener_make make, const void *where)
 {
     struct neap_errinfo info = {0};
+    if (np_script_of(L)->closing) return np_fail(L, NEAP_ECLOSED, "the host is closing");
     struct llistener *ll = object_new(L, opts);
     if (lua_isfunction(L, handler_idx)) {
         ll->has_handler = true;

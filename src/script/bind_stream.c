@@ -356,6 +356,7 @@ static int stream_pipe(lua_State *L)
     struct np_stream *end[2];
     np_opts_read(L, 1, "opts", spec, &o);
     luaL_checkstack(L, 8, NULL);
+    if (script->closing) return np_fail(L, NEAP_ECLOSED, "the host is closing");
     struct np_lstream **handle[2] = {np_lstream_push(L), np_lstream_push(L)};
     for (int i = 0; i < 2; i++) {
         struct np_lstream *ls = np_lstream_new(script, &o.stream);

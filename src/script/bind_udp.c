@@ -315,6 +315,7 @@ static int udp_open(lua_State *L)
 {
     struct options o = {.host = "127.0.0.1", .max_queue = 1 << 20, .ttl = 1, .loopback = true};
     np_opts_read(L, 1, "opts", open_spec, &o);
+    if (np_script_of(L)->closing) return np_fail(L, NEAP_ECLOSED, "the host is closing");
     struct ludp *k = object_new(L, o.max_queue);
     struct np_loop *loop = np_script_of(L)->loop;
     o.udp.share = np_script_of(L)->share;

@@ -103,7 +103,7 @@ static struct np_task *rig_task(struct rig *r, const char *code)
     return t;
 }
 
-static struct np_task *rig_run(struct rig *r, const char *code)
+static inline struct np_task *rig_run(struct rig *r, const char *code)
 {
     struct np_task *t = rig_task(r, code);
     np_task_start(t, false);
@@ -111,7 +111,7 @@ static struct np_task *rig_run(struct rig *r, const char *code)
 }
 
 /* The global that a script set, as text. */
-static const char *rig_global(struct rig *r, const char *name)
+static inline const char *rig_global(struct rig *r, const char *name)
 {
     lua_getglobal(r->script->L, name);
     const char *text = lua_tostring(r->script->L, -1);
