@@ -14,6 +14,7 @@
 ---@field log neap.log
 ---@field registry neap.registry
 ---@field runtime neap.runtime
+---@field sandbox neap.sandbox
 ---@field schema neap.schema
 ---@field shared neap.shared
 ---@field stream neap.stream

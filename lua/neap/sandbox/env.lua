@@ -11,8 +11,10 @@ local M = {}
 M.proxies = setmetatable({}, { __mode = "k" })
 
 ---The libraries that `require` gives as they stand among the globals.
-M.libraries =
-  { coroutine = true, debug = true, io = true, math = true, os = true, string = true, table = true, utf8 = true }
+M.libraries = {}
+for _, name in ipairs { "coroutine", "debug", "io", "math", "os", "string", "table", "utf8" } do
+  M.libraries[name] = true
+end
 
 local PLAIN = {
   "_VERSION", "assert", "error", "getmetatable", "ipairs", "next", "pairs", "pcall", "print", "rawequal",
