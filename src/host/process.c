@@ -94,7 +94,7 @@ enum neap_err np_pid_file_write(const char *path, struct np_pid_file **out,
     if (err) return err;
     struct np_pid_file *f = np_alloc(sizeof *f + strlen(full) + 1);
     if (!f) return np_err_plain(info, NEAP_ENOMEM);
-    strcpy(f->path, full);
+    memcpy(f->path, full, strlen(full) + 1);
     f->pid = getpid();
     f->fd = open_locked(full, &err, info);
     if (f->fd < 0) {

@@ -149,7 +149,7 @@ enum neap_err np_filewatch_add(struct np_filewatch *w, const char *path)
     size_t n = slash == path ? 1 : slash ? (size_t)(slash - path) : 1;
     struct file *f = np_calloc(1, sizeof *f + strlen(path) + 1);
     if (!f) return NEAP_ENOMEM;
-    strcpy(f->path, path);
+    memcpy(f->path, path, strlen(path) + 1);
     enum neap_err err = watch_dir(w, slash ? path : ".", n);
     if (err) {
         np_free(f);
