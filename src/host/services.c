@@ -26,7 +26,8 @@ static enum neap_err new_picker(neap_t *n, const char *service, const struct np_
     if (!p) return NEAP_ENOMEM;
     memcpy(p->service, service, len);
     p->ops = ops;
-    enum neap_err err = np_upstream_new(n->registry, service, NULL, 0, ops, NULL, &p->upstream);
+    enum neap_err err =
+        np_upstream_new(n->workers[0]->view, service, NULL, 0, ops, NULL, &p->upstream);
     if (err) {
         np_free(p);
         return err;

@@ -81,6 +81,11 @@ static inline void np_registry_unlock_at_end(struct np_registry **r)
     struct np_registry *locked_ __attribute__((cleanup(np_registry_unlock_at_end), unused)) = \
         (np_registry_lock((struct np_registry *)(r)), (struct np_registry *)(r))
 
+static inline struct np_service_cell *np_service_cell_ref(struct np_service_cell *c)
+{
+    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    return c;
+}
 void np_service_cell_unref(struct np_service_cell *c); /* NULL is allowed */
 
 /* registry.c */

@@ -6,20 +6,12 @@
 #include "base/alloc.h"
 
 struct np_upstream {
-    struct np_registry *registry;
-    struct np_watch *watch;
+    struct np_view_service *service;
+    struct np_snapshot *taken; /* of the service's, what the balancer has; NULL at first */
     struct np_balancer *balancer;
-    atomic_bool stale; /* set by whoever changes the service */
-    char *service;
     char **tags;
     size_t ntags;
 };
-
-static void on_change(const struct np_change *change, void *arg)
-{
-    (void)change;
-    ((struct np_upstream *)arg)->stale = true;
-}
 
 static enum neap_err copy_tags(struct np_upstream *u, const char *const *tags, size_t ntags)
 {
@@ -33,22 +25,18 @@ static enum neap_err copy_tags(struct np_upstream *u, const char *const *tags, s
     return NEAP_OK;
 }
 
-enum neap_err np_upstream_new(struct np_registry *r, const char *service, const char *const *tags,
-                              size_t ntags, const struct np_balancer_ops *ops,
+enum neap_err np_upstream_new(struct np_registry_view *v, const char *service,
+                              const char *const *tags, size_t ntags,
+                              const struct np_balancer_ops *ops,
                               const struct np_balancer_options *opts, struct np_upstream **out)
 {
-    enum neap_err err = NEAP_ENOMEM;
     struct np_upstream *u = np_calloc(1, sizeof *u);
     if (u == NULL) return NEAP_ENOMEM;
-    u->registry = r;
-    u->stale = true;
-    u->service = np_strdup(service);
-    if (u->service == NULL) goto fail;
-    err = copy_tags(u, tags, ntags);
+    enum neap_err err = copy_tags(u, tags, ntags);
     if (err != NEAP_OK) goto fail;
     err = np_balancer_new(ops, opts, &u->balancer);
     if (err != NEAP_OK) goto fail;
-    err = np_registry_watch(r, service, on_change, u, &u->watch);
+    err = np_registry_view_pin(v, service, &u->service);
     if (err != NEAP_OK) goto fail;
     *out = u;
     return NEAP_OK;
@@ -60,38 +48,36 @@ fail:
 void np_upstream_free(struct np_upstream *u)
 {
     if (u == NULL) return;
-    np_watch_close(u->watch);
+    np_view_service_unpin(u->service);
+    np_snapshot_unref(u->taken);
     np_balancer_free(u->balancer);
     for (size_t i = 0; i < u->ntags; i++)
         np_free(u->tags[i]);
     np_free(u->tags);
-    np_free(u->service);
     np_free(u);
 }
 
-static enum neap_err load(struct np_upstream *u, struct np_snapshot **out)
+static enum neap_err take(struct np_upstream *u, struct np_snapshot *all)
 {
-    struct np_snapshot *all = NULL;
-    enum neap_err err = np_registry_lookup(u->registry, u->service, &all);
-    if (err != NEAP_OK || u->ntags == 0) {
-        if (err == NEAP_OK) *out = all;
-        return err;
+    struct np_snapshot *set = np_snapshot_ref(all);
+    enum neap_err err = NEAP_OK;
+    if (u->ntags > 0) {
+        np_snapshot_unref(set);
+        err = np_snapshot_filter(all, (const char *const *)u->tags, u->ntags, &set);
+        if (err != NEAP_OK) return err;
     }
-    err = np_snapshot_filter(all, (const char *const *)u->tags, u->ntags, out);
-    np_snapshot_unref(all);
+    err = np_balancer_update(u->balancer, set);
+    np_snapshot_unref(set);
     return err;
 }
 
 static void refresh(struct np_upstream *u)
 {
-    struct np_snapshot *set = NULL;
-    if (!atomic_exchange(&u->stale, false)) return;
-    if (load(u, &set) != NEAP_OK) {
-        u->stale = true;
-        return;
-    }
-    if (np_balancer_update(u->balancer, set) != NEAP_OK) u->stale = true;
-    np_snapshot_unref(set);
+    struct np_snapshot *all = NULL;
+    if (np_view_service_lookup(u->service, &all) != NEAP_OK || all == u->taken) return;
+    if (take(u, all) != NEAP_OK) return;
+    np_snapshot_unref(u->taken);
+    u->taken = np_snapshot_ref(all);
 }
 
 enum neap_err np_upstream_pick(struct np_upstream *u, const struct np_pick_ctx *ctx, int64_t now,

@@ -1,20 +1,20 @@
 /* An upstream: a service as a caller sees it, a balancer that follows the registry.
  *
- * A watch marks it stale, and the next pick takes the new snapshot; so a burst of changes costs one
- * update, and a pick between changes touches the balancer only. It belongs to one thread and must
- * be freed before the registry.
+ * Each pick looks whether the service has changed, which is one load, and takes the new snapshot if
+ * so; a burst of changes costs one update. It belongs to its view's thread and is freed before the
+ * view.
  */
 #ifndef NP_MESH_UPSTREAM_H
 #define NP_MESH_UPSTREAM_H
 
 #include "mesh/balancer.h"
-#include "mesh/registry.h"
+#include "mesh/view.h"
 
 struct np_upstream;
 
-/* Follows `service` (copied), those of its instances that carry every one of `tags` (copied).
- * `opts` may be NULL. NEAP_EINVAL, NEAP_ELIMIT, NEAP_ENOMEM. */
-NEAP_MUST_CHECK enum neap_err np_upstream_new(struct np_registry *r, const char *service,
+/* Follows `service`, those of its instances that carry every one of `tags` (copied).
+ * `opts` may be NULL. NEAP_EINVAL, NEAP_ENOMEM. */
+NEAP_MUST_CHECK enum neap_err np_upstream_new(struct np_registry_view *v, const char *service,
                                               const char *const *tags, size_t ntags,
                                               const struct np_balancer_ops *ops,
                                               const struct np_balancer_options *opts,

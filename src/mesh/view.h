@@ -31,6 +31,15 @@ void *np_registry_view_arg(const struct np_registry_view *v);
 NEAP_MUST_CHECK enum neap_err
 np_registry_view_lookup(struct np_registry_view *v, const char *service, struct np_snapshot **out);
 
+/* One service that is looked up again and again: as above, but without the search by name. It is
+ * remembered until it is unpinned, which is before the view is freed. NEAP_EINVAL, NEAP_ENOMEM. */
+struct np_view_service;
+NEAP_MUST_CHECK enum neap_err np_registry_view_pin(struct np_registry_view *v, const char *service,
+                                                   struct np_view_service **out);
+void np_view_service_unpin(struct np_view_service *s); /* NULL is allowed */
+NEAP_MUST_CHECK enum neap_err np_view_service_lookup(struct np_view_service *s,
+                                                     struct np_snapshot **out);
+
 /* As np_registry_watch, but told by dispatch. Open and close from the view's thread, from inside a
  * watch as well; changing the registry from inside one is allowed here. */
 struct np_view_watch;
@@ -38,6 +47,10 @@ NEAP_MUST_CHECK enum neap_err np_registry_view_watch(struct np_registry_view *v,
                                                      const char *service, np_watch_fn fn, void *arg,
                                                      struct np_view_watch **out);
 void np_view_watch_close(struct np_view_watch *w); /* NULL is allowed */
+/* How many changes, of any service, the view has lost since it was last asked (or opened): there
+ * was no memory, or more than NP_VIEW_MAX_EVENTS waited for dispatch; the oldest go first. */
+#define NP_VIEW_MAX_EVENTS 65536
+size_t np_view_watch_lost(struct np_view_watch *w);
 /* Tells the watches what has changed since the last call. */
 void np_registry_view_dispatch(struct np_registry_view *v);
 

@@ -139,13 +139,13 @@ static enum neap_err open_upstream(lua_State *L, struct balancer *b, const char 
                                    const struct np_balancer_ops *ops,
                                    const struct np_balancer_options *opts)
 {
-    struct np_registry *registry = np_script_of(L)->registry;
+    struct np_registry_view *view = np_script_of(L)->view;
     struct np_endpoint_desc wanted = {0};
-    if (registry == NULL) np_misuse(L, "this host has no registry");
+    if (view == NULL) np_misuse(L, "this host has no registry");
     lua_getfield(L, 2, "tags");
     np_endpoint_read_tags(L, -1, "opts.tags", &wanted);
     enum neap_err err =
-        np_upstream_new(registry, service, wanted.tags, wanted.ntags, ops, opts, &b->up);
+        np_upstream_new(view, service, wanted.tags, wanted.ntags, ops, opts, &b->up);
     if (err == NEAP_EINVAL) np_misuse(L, "opts.service: bad name '%s'", service);
     return err;
 }

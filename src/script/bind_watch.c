@@ -155,7 +155,10 @@ static int watch_close(lua_State *L)
 static int watch_lost(lua_State *L)
 {
     struct watch *w = check_watch(L);
-    if (w->watch != NULL) np_registry_view_dispatch(w->view);
+    if (w->watch != NULL) {
+        np_registry_view_dispatch(w->view);
+        w->lost += np_view_watch_lost(w->watch);
+    }
     lua_pushinteger(L, (lua_Integer)w->lost);
     w->lost = 0;
     return 1;

@@ -1,4 +1,4 @@
-/* Views of the registry, registrations with several holders, and both from many threads. */
+/* Views of the registry, from one thread and from many. */
 #include <pthread.h>
 
 #include "mesh_helpers.h"
@@ -71,17 +71,58 @@ static void sees_each_change_and_keeps_what_has_not_changed(void **state)
     rig_close(&rig);
 }
 
-static void a_thousand_names_that_nobody_has_are_bounded(void **state)
+static void the_names_a_peer_asks_for_are_bounded(void **state)
 {
     struct rig rig;
-    char name[32];
+    char name[32], *huge = np_alloc(1 << 20);
     (void)state;
     rig_open(&rig);
+    put(rig.r, "a", "h:1");
+    struct np_snapshot *goods = look(rig.v, "goods");
+    int64_t live = np_alloc_live();
     for (int i = 0; i < 10000; i++) {
         snprintf(name, sizeof name, "n%d", i);
         assert_int_equal(look(rig.v, name)->len, 0);
     }
-    assert_true(np_alloc_live() < 5000 * 3);
+    assert_true(np_alloc_live() < live + 4096 * 3);
+    assert_ptr_equal(look(rig.v, "goods"), goods); /* those that nobody has went first */
+    live = np_alloc_live();
+    memset(huge, 'x', (1 << 20) - 1);
+    for (int i = 0; i < 100; i++) { /* these are no names: none of them is remembered */
+        huge[(1 << 20) - 1 - i] = '\0';
+        assert_int_equal(look(rig.v, huge)->len, 0);
+        snprintf(name, sizeof name, "no name %d", i);
+        assert_int_equal(look(rig.v, name)->len, 0);
+    }
+    assert_true(np_alloc_live() <= live + 3);
+    np_free(huge);
+    rig_close(&rig);
+}
+
+static void what_is_pinned_is_not_forgotten(void **state)
+{
+    struct rig rig;
+    struct np_view_service *s = NULL, *again = NULL;
+    struct np_snapshot *set = NULL;
+    char name[32];
+    (void)state;
+    rig_open(&rig);
+    assert_err(np_registry_view_pin(rig.v, "no name", &s), NEAP_EINVAL);
+    assert_ok(np_registry_view_pin(rig.v, "goods", &s));
+    assert_ok(np_registry_view_pin(rig.v, "goods", &again));
+    assert_ptr_equal(s, again);
+    for (int i = 0; i < 10000; i++) {
+        snprintf(name, sizeof name, "n%d", i);
+        (void)look(rig.v, name);
+    }
+    assert_ok(np_view_service_lookup(s, &set));
+    assert_int_equal(set->len, 0);
+    put(rig.r, "a", "h:1");
+    assert_ok(np_view_service_lookup(s, &set));
+    assert_int_equal(set->len, 1);
+    assert_ptr_equal(look(rig.v, "goods"), set);
+    np_view_service_unpin(s);
+    np_view_service_unpin(again);
     rig_close(&rig);
 }
 
@@ -133,184 +174,23 @@ static void watches_are_told_in_order_when_it_is_dispatched(void **state)
     rig_close(&rig);
 }
 
-/* --- holders */
-
-static const char me, you;
-
-static struct np_endpoint *join(struct np_registry *r, const char *id, const char *address,
-                                const void *who)
-{
-    struct np_endpoint *e = NULL;
-    struct np_registration reg = reg_make("goods", id, address, 10 * S);
-    assert_ok(np_registry_join(r, &reg, who, who == &you, 0, &e, NULL));
-    return e;
-}
-
-static size_t count(struct np_registry *r)
-{
-    return np_registry_endpoint_count(r);
-}
-
-static void two_who_register_one_address_hold_one_instance(void **state)
+static void what_nobody_dispatches_is_bounded(void **state)
 {
     struct rig rig;
+    struct diary d = {0};
     (void)state;
     rig_open(&rig);
-    struct np_endpoint *mine = join(rig.r, NULL, "h:1", &me);
-    struct np_endpoint *yours = join(rig.r, NULL, "h:1", &you);
-    struct np_endpoint *second = join(rig.r, NULL, "h:1", &me); /* another one of mine */
-    assert_string_equal(mine->id, yours->id);
-    assert_string_not_equal(mine->id, second->id);
-    assert_int_equal(count(rig.r), 2);
-    assert_ok(np_registry_leave(rig.r, mine->id, &me));
-    assert_int_equal(count(rig.r), 2);
-    assert_ok(np_registry_leave(rig.r, mine->id, &you));
-    assert_int_equal(count(rig.r), 1);
-    assert_err(np_registry_leave(rig.r, mine->id, &you), NEAP_ENOTFOUND);
-    np_endpoint_unref(mine);
-    np_endpoint_unref(yours);
-    np_endpoint_unref(second);
-    rig_close(&rig);
-}
-
-static void who_takes_over_is_not_noticed(void **state)
-{
-    struct rig rig;
-    (void)state;
-    rig_open(&rig);
-    struct np_endpoint *old = join(rig.r, NULL, "h:1", &me);
-    uint64_t index = np_registry_index(rig.r);
-    struct np_registration reg = reg_make("goods", NULL, "h:1", 10 * S);
-    char id[64];
-    assert_ok(np_registry_reserve(rig.r, &reg, &you, id, sizeof id, NULL));
-    assert_string_equal(id, old->id);
-    struct np_endpoint *new = join(rig.r, id, "h:1", &you);
-    assert_ok(np_registry_leave(rig.r, id, &me));
-    assert_int_equal(np_registry_index(rig.r), index);
-    assert_int_equal(count(rig.r), 1);
-    np_endpoint_unref(old);
-    np_endpoint_unref(new);
-    rig_close(&rig);
-}
-
-static void a_reserved_id_is_nobody_elses(void **state)
-{
-    struct rig rig;
-    char a[64], b[64];
-    struct np_registration reg = reg_make("goods", NULL, "h:1", 10 * S);
-    struct np_registration there = reg_make("goods", NULL, "h:2", 10 * S);
-    (void)state;
-    rig_open(&rig);
-    assert_ok(np_registry_reserve(rig.r, &reg, &me, a, sizeof a, NULL));
-    assert_ok(np_registry_reserve(rig.r, &there, &you, b, sizeof b, NULL));
-    assert_string_not_equal(a, b);
-    np_registry_unreserve(rig.r, b, &you);
-    assert_ok(np_registry_reserve(rig.r, &there, &you, b, sizeof b, NULL));
-    struct np_endpoint *e = join(rig.r, NULL, "h:3", &me);
-    assert_string_not_equal(e->id, a);
-    assert_string_not_equal(e->id, b);
-    np_endpoint_unref(e);
-    rig_close(&rig);
-}
-
-static void reserve(struct np_registry *r, const char *address, const void *who, char id[64])
-{
-    struct np_registration reg = reg_make("goods", NULL, address, 10 * S);
-    assert_ok(np_registry_reserve(r, &reg, who, id, 64, NULL));
-}
-
-static void those_who_reserve_one_address_are_promised_one_id(void **state)
-{
-    struct rig rig;
-    char a[64], b[64], c[64], d[64];
-    (void)state;
-    rig_open(&rig);
-    reserve(rig.r, "h:1", &me, a);
-    reserve(rig.r, "h:1", &you, b);
-    assert_string_equal(a, b);
-    reserve(rig.r, "h:1", &me, c); /* another one of mine … */
-    assert_string_not_equal(a, c);
-    reserve(rig.r, "h:1", &you, d); /* … and of yours */
-    assert_string_equal(c, d);
-    struct np_endpoint *e = join(rig.r, NULL, "h:1", &rig); /* who did not reserve takes part */
-    assert_true(strcmp(e->id, a) == 0 || strcmp(e->id, c) == 0);
-    np_endpoint_unref(e);
-    np_endpoint_unref(join(rig.r, a, "h:1", &me));
-    np_endpoint_unref(join(rig.r, b, "h:1", &you));
-    np_endpoint_unref(join(rig.r, c, "h:1", &me));
-    np_endpoint_unref(join(rig.r, d, "h:1", &you));
-    assert_int_equal(count(rig.r), 2);
-    rig_close(&rig);
-}
-
-static void twice_the_same_address_is_handed_over_twice(void **state)
-{
-    struct rig rig;
-    char a[64], b[64], c[64];
-    (void)state;
-    rig_open(&rig);
-    struct np_endpoint *one = join(rig.r, NULL, "h:1", &me);
-    struct np_endpoint *two = join(rig.r, NULL, "h:1", &me);
-    uint64_t index = np_registry_index(rig.r);
-    reserve(rig.r, "h:1", &you, a);
-    reserve(rig.r, "h:1", &you, b);
-    assert_string_equal(a, one->id);
-    assert_string_equal(b, two->id);
-    reserve(rig.r, "h:1", &you, c);
-    assert_string_not_equal(c, one->id);
-    assert_string_not_equal(c, two->id);
-    np_endpoint_unref(join(rig.r, a, "h:1", &you));
-    np_endpoint_unref(join(rig.r, b, "h:1", &you));
-    np_registry_drop_holder(rig.r, &me);
-    assert_int_equal(count(rig.r), 2);
-    assert_int_equal(np_registry_index(rig.r), index);
-    np_registry_drop_holder(rig.r, &you); /* `c` as well */
-    assert_int_equal(count(rig.r), 0);
-    np_endpoint_unref(one);
-    np_endpoint_unref(two);
-    rig_close(&rig);
-}
-
-static void what_others_run_is_joined_by_its_id_only(void **state)
-{
-    struct rig rig;
-    struct np_endpoint *e = NULL;
-    struct np_registration theirs = reg_make("goods", "far", "h:1", 0);
-    (void)state;
-    rig_open(&rig);
-    theirs.foreign = true;
-    assert_ok(np_registry_join(rig.r, &theirs, &me, 0, 0, &e, NULL));
-    np_endpoint_unref(e);
-    assert_ok(np_registry_join(rig.r, &theirs, &you, 1, 0, &e, NULL));
-    np_endpoint_unref(e);
-    struct np_endpoint *own = join(rig.r, NULL, "h:1", &you);
-    assert_string_not_equal(own->id, "far");
-    assert_false(np_registry_is_joined(rig.r, "far"));
-    assert_true(np_registry_is_joined(rig.r, own->id));
-    assert_ok(np_registry_leave(rig.r, "far", &me));
-    assert_int_equal(count(rig.r), 2);
-    np_registry_drop_worker(rig.r, 1); /* it has no lease: nobody is left to remove it */
-    assert_int_equal(count(rig.r), 1);
-    np_endpoint_unref(own);
-    rig_close(&rig);
-}
-
-static void a_worker_that_is_gone_leaves_its_lease_to_others(void **state)
-{
-    struct rig rig;
-    (void)state;
-    rig_open(&rig);
-    struct np_endpoint *e = join(rig.r, NULL, "h:1", &you);
-    struct np_endpoint *f = join(rig.r, NULL, "h:2", &me);
-    np_registry_drop_worker(rig.r, 1); /* yours */
-    assert_int_equal(count(rig.r), 2);
-    struct np_endpoint *again = join(rig.r, NULL, "h:1", &me);
-    assert_string_equal(again->id, e->id);
-    np_endpoint_unref(again);
-    (void)np_registry_expire(rig.r, 10 * S);
-    assert_int_equal(count(rig.r), 0);
-    np_endpoint_unref(e);
-    np_endpoint_unref(f);
+    assert_ok(np_registry_view_watch(rig.v, NULL, write_down, &d, &d.watch));
+    for (int i = 0; i < NP_VIEW_MAX_EVENTS / 2; i++) {
+        put(rig.r, "x", "h:1");
+        assert_ok(np_registry_deregister(rig.r, "x"));
+    }
+    put(rig.r, "y", "h:1");
+    assert_int_equal(np_view_watch_lost(d.watch), 1);
+    assert_int_equal(np_view_watch_lost(d.watch), 0);
+    np_registry_view_dispatch(rig.v);
+    assert_int_equal(strncmp(d.text, "x- x+ ", 6), 0); /* the oldest went */
+    np_view_watch_close(d.watch);
     rig_close(&rig);
 }
 
@@ -356,64 +236,98 @@ static void check_turn(const struct np_change *c, void *arg)
     if (c->kind != (t->changes++ % 2 == 0 ? NP_CHANGE_ADDED : NP_CHANGE_REMOVED)) t->bad++;
 }
 
+/* A view on a thread of its own, whose watch sees all that is done. */
+struct watcher {
+    struct np_registry *r;
+    pthread_barrier_t *ready;
+    atomic_bool *over;
+    struct tally tally;
+    uint64_t last;
+};
+
+static void check_index(const struct np_change *c, void *arg)
+{
+    struct watcher *w = arg;
+    if (c->index <= w->last) w->tally.bad++;
+    w->last = c->index;
+    check_turn(c, &w->tally);
+}
+
+static void *watch_on(void *arg)
+{
+    struct watcher *w = arg;
+    struct np_registry_view *v = NULL;
+    struct np_view_watch *watch = NULL;
+    enum neap_err err = np_registry_view_new(w->r, NULL, NULL, &v);
+    if (!err) err = np_registry_view_watch(v, "goods", check_index, w, &watch);
+    w->tally.bad += err != NEAP_OK;
+    pthread_barrier_wait(w->ready);
+    while (!err && !atomic_load(w->over))
+        np_registry_view_dispatch(v);
+    if (!err) np_registry_view_dispatch(v); /* what came between the last look and the end */
+    np_view_watch_close(watch);
+    np_registry_view_free(v);
+    return NULL;
+}
+
+static void churn(struct np_registry *r)
+{
+    for (int k = 0; k < ROUNDS; k++) {
+        put(r, "x", "h:1");
+        assert_ok(np_registry_deregister(r, "x"));
+    }
+}
+
 static void readers_see_what_a_writer_does_in_order(void **state)
 {
     struct np_registry *r;
-    struct np_registry_view *v;
-    struct np_view_watch *w;
-    struct tally tally = {0, 0};
     pthread_t threads[READERS];
     struct reader readers[READERS];
     atomic_bool over = false;
     (void)state;
     assert_ok(np_registry_new(NULL, &r));
-    assert_ok(np_registry_view_new(r, NULL, NULL, &v));
-    assert_ok(np_registry_view_watch(v, "goods", check_turn, &tally, &w));
     for (int i = 0; i < READERS; i++) {
         readers[i] = (struct reader){.r = r, .over = &over};
         assert_int_equal(pthread_create(&threads[i], NULL, read_on, &readers[i]), 0);
     }
-    for (int k = 0; k < ROUNDS; k++) {
-        put(r, "x", "h:1");
-        assert_ok(np_registry_deregister(r, "x"));
-    }
+    churn(r);
     atomic_store(&over, true);
     for (int i = 0; i < READERS; i++) {
         pthread_join(threads[i], NULL);
         assert_int_equal(readers[i].bad, 0);
     }
-    np_registry_view_dispatch(v);
-    assert_int_equal(tally.changes, 2 * ROUNDS);
-    assert_int_equal(tally.bad, 0);
-    np_registry_view_free(v);
     np_registry_free(r);
     assert_int_equal(np_alloc_live(), 0);
 }
 
-static enum neap_err hold(void *arg)
+static void every_view_is_told_everything_in_order(void **state)
 {
-    struct np_registry *r = NULL;
-    struct np_endpoint *e = NULL;
-    char id[64];
-    struct np_registration reg = reg_make("goods", NULL, "h:1", 10 * S);
-    (void)arg;
-    enum neap_err err = np_registry_new(NULL, &r);
-    if (!err) err = np_registry_reserve(r, &reg, &me, id, sizeof id, NULL);
-    if (!err) err = np_registry_reserve(r, &reg, &you, id, sizeof id, NULL);
-    if (!err) err = np_registry_join(r, &reg, &r, 0, 0, &e, NULL);
-    np_endpoint_unref(e);
-    e = NULL;
-    if (!err) err = np_registry_join(r, &reg, &me, 0, 0, &e, NULL);
-    np_endpoint_unref(e);
+    struct np_registry *r;
+    pthread_t threads[READERS];
+    struct watcher watchers[READERS];
+    pthread_barrier_t ready;
+    atomic_bool over = false;
+    (void)state;
+    assert_ok(np_registry_new(NULL, &r));
+    assert_int_equal(pthread_barrier_init(&ready, NULL, READERS + 1), 0);
+    for (int i = 0; i < READERS; i++) {
+        watchers[i] = (struct watcher){.r = r, .ready = &ready, .over = &over};
+        assert_int_equal(pthread_create(&threads[i], NULL, watch_on, &watchers[i]), 0);
+    }
+    pthread_barrier_wait(&ready);
+    churn(r);
+    atomic_store(&over, true);
+    for (int i = 0; i < READERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(watchers[i].tally.changes, 2 * ROUNDS);
+        assert_int_equal(watchers[i].tally.bad, 0);
+    }
+    pthread_barrier_destroy(&ready);
     np_registry_free(r);
-    return err;
+    assert_int_equal(np_alloc_live(), 0);
 }
 
-static void holders_survive_running_out_of_memory(void **state)
-{
-    (void)state;
-    assert_int_not_equal(np_test_oom(hold, NULL), 0);
-}
+static const char me;
 
 static enum neap_err use_a_view(void *arg)
 {
@@ -448,17 +362,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sees_each_change_and_keeps_what_has_not_changed),
-        cmocka_unit_test(a_thousand_names_that_nobody_has_are_bounded),
+        cmocka_unit_test(the_names_a_peer_asks_for_are_bounded),
+        cmocka_unit_test(what_is_pinned_is_not_forgotten),
         cmocka_unit_test(watches_are_told_in_order_when_it_is_dispatched),
-        cmocka_unit_test(two_who_register_one_address_hold_one_instance),
-        cmocka_unit_test(who_takes_over_is_not_noticed),
-        cmocka_unit_test(a_reserved_id_is_nobody_elses),
-        cmocka_unit_test(those_who_reserve_one_address_are_promised_one_id),
-        cmocka_unit_test(twice_the_same_address_is_handed_over_twice),
-        cmocka_unit_test(what_others_run_is_joined_by_its_id_only),
-        cmocka_unit_test(a_worker_that_is_gone_leaves_its_lease_to_others),
+        cmocka_unit_test(what_nobody_dispatches_is_bounded),
         cmocka_unit_test(readers_see_what_a_writer_does_in_order),
-        cmocka_unit_test(holders_survive_running_out_of_memory),
+        cmocka_unit_test(every_view_is_told_everything_in_order),
         cmocka_unit_test(survives_running_out_of_memory),
     };
     return cmocka_run_group_tests_name("mesh.view", tests, NULL, NULL);
