@@ -10,6 +10,6 @@ struct np_thread_state;
  * and is NULL when it had to go. `quit`: stops it as well as j->stop. */
 void np_thread_state_run(struct np_thread_state **state, const struct np_threads_options *opts,
                          const atomic_bool *quit, struct np_job *j);
-void np_thread_state_free(struct np_thread_state *state); /* NULL is allowed */
+void np_thread_state_free(struct np_thread_state *t); /* NULL is allowed */
 
 #endif
