@@ -199,7 +199,10 @@ void np_instance_retire(struct np_instance *i, int64_t grace)
     i->retiring = true;
     np_share_user_retire(i->share);
     bool first = !np_shutting_down(&i->script->shutdown);
-    np_shutdown_start(&i->script->shutdown, grace, on_drained, i);
+    if (i->worker->stopping)
+        np_shutdown_start(&i->script->shutdown, grace, on_drained, i);
+    else
+        np_shutdown_retire(&i->script->shutdown, grace, on_drained, i);
     if (first) np_shutdown_ask(&i->script->shutdown);
 }
 

@@ -82,18 +82,26 @@ static void on_listener_close(struct np_listener *l)
 }
 
 /* Handlers that wait for their peer's next message are told to end; the others go on until they do.
- * It is drained when the last stream has gone. */
-static void on_drain(struct np_drain *d, int64_t grace)
+ */
+static void on_hurry(struct np_drain *d)
 {
     struct llistener *ll = np_container_of(d, struct llistener, drain);
     struct np_link *l;
-    close_listener(ll);
     np_list_each (l, &ll->conns) {
         struct np_lstream *ls = np_container_of(l, struct conn, link)->ls;
         if (ls->detached) continue;
         ls->stopping = true;
         np_wake(&ls->reader, NEAP_OK);
     }
+}
+
+/* It is drained when the last stream has gone. While another state does the work, a stream may take
+ * its time. */
+static void on_drain(struct np_drain *d, int64_t grace)
+{
+    struct llistener *ll = np_container_of(d, struct llistener, drain);
+    close_listener(ll);
+    if (!ll->script->shutdown.retiring) on_hurry(d);
 }
 
 static void update_pause(struct llistener *ll)
@@ -339,7 +347,7 @@ static struct llistener *object_new(lua_State *L, const struct np_llistener_opti
     np_link_init(&ll->conns);
     np_link_init(&ll->acceptors);
     np_link_init(&ll->accepted);
-    ll->drain.drain = on_drain;
+    ll->drain = (struct np_drain){.drain = on_drain, .hurry = on_hurry};
     ll->at_close.fn = on_state_closing;
     np_at_close_add(ll->script, &ll->at_close);
     return ll;

@@ -95,7 +95,7 @@ static void grace_over(struct np_timer *t)
     finish(s);
 }
 
-void np_shutdown_start(struct np_shutdown *s, int64_t grace, void (*done)(void *arg), void *arg)
+static void begin(struct np_shutdown *s, int64_t grace, void (*done)(void *arg), void *arg)
 {
     int64_t until = np_time_add(np_loop_now(s->loop), grace);
     if (!s->draining) {
@@ -116,4 +116,31 @@ void np_shutdown_start(struct np_shutdown *s, int64_t grace, void (*done)(void *
 void np_shutdown_ask(struct np_shutdown *s)
 {
     if (s->draining) ask(s, false);
+}
+
+void np_shutdown_retire(struct np_shutdown *s, int64_t grace, void (*done)(void *arg), void *arg)
+{
+    if (!s->draining) s->retiring = true;
+    begin(s, grace, done, arg);
+}
+
+/* Those that were not asked yet will learn it when they are. Any of them may go meanwhile. */
+static void hurry_all(struct np_shutdown *s)
+{
+    struct np_link *l, asked;
+    np_link_init(&asked);
+    np_list_splice(&asked, &s->objects);
+    while ((l = np_list_pop_front(&asked))) {
+        struct np_drain *d = np_container_of(l, struct np_drain, link);
+        np_list_push_back(&s->objects, l);
+        if (d->called && d->hurry) d->hurry(d);
+    }
+}
+
+void np_shutdown_start(struct np_shutdown *s, int64_t grace, void (*done)(void *arg), void *arg)
+{
+    bool retired = s->retiring;
+    s->retiring = false;
+    if (retired) hurry_all(s);
+    begin(s, grace, done, arg);
 }

@@ -24,12 +24,16 @@ struct np_drain {
      * np_drain_remove, which may be called right inside. Called once. The object may hold on to its
      * memory and to its tasks until then. */
     void (*drain)(struct np_drain *d, int64_t grace);
+    /* The drain was a retirement and has become a stop (see np_shutdown_retire). Called once; may
+     * be NULL. */
+    void (*hurry)(struct np_drain *d);
 };
 
 struct np_shutdown {
     struct np_loop *loop;
     struct np_link objects; /* of struct np_drain, in the order they were added */
     bool draining;
+    bool retiring;           /* … because another state does the work; nobody waits for the end */
     int64_t until;           /* loop time when the grace ends, while draining */
     struct np_timer timer;   /* the grace */
     struct np_defer step;    /* calls `drain` of what was added, and `done` */
@@ -49,7 +53,11 @@ void np_drain_remove(struct np_drain *d);
 /* Begins to drain; `done` is called when all is drained or `grace` ns (0: at once) have passed. A
  * second call only shortens the grace. */
 void np_shutdown_start(struct np_shutdown *s, int64_t grace, void (*done)(void *arg), void *arg);
-/* After np_shutdown_start: asks at once, rather than from the loop soon, so that what another state
+/* The same, for a state whose work another does from now on: nobody waits for the end, and what is
+ * made to last (a connection between two messages) may go on until its peer ends it or the grace
+ * does. np_shutdown_start makes a stop of it. */
+void np_shutdown_retire(struct np_shutdown *s, int64_t grace, void (*done)(void *arg), void *arg);
+/* After either: asks at once, rather than from the loop soon, so that what another state
  * takes over right now is not done by both. Not from inside a script. */
 void np_shutdown_ask(struct np_shutdown *s);
 static inline bool np_shutting_down(const struct np_shutdown *s)

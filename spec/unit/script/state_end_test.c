@@ -285,6 +285,61 @@ static void a_port_goes_on_while_its_old_state_is_freed(void **state)
     np_share_free(share);
 }
 
+/* --- a state that is retired: others go on, what it has is its own until it ends */
+
+static void on_drained(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static const char talk[] = PRELUDE
+    "said = 0\n"
+    "local l = assert(tcp.listen({port = 0}, function(c)\n"
+    "  while true do\n"
+    "    local line = c:read_line()\n"
+    "    if not line then ended = true return end\n"
+    "    c:write(line .. '\\n')\n"
+    "  end end))\n"
+    "c = assert(tcp.connect('127.0.0.1', l.port))\n"
+    "function say() c:write('hello\\n') assert(c:read_line() == 'hello') said = said + 1 end\n"
+    "say()\n"
+    "ready = true\n";
+
+static void a_connection_of_a_retired_state_lasts_as_long_as_its_peer_likes(void **state)
+{
+    struct rig *r = *state;
+    bool drained = false;
+    struct np_script *s = begin(r, talk, "ready");
+    np_shutdown_retire(&s->shutdown, 1000 * NP_NS_PER_SEC, on_drained, &drained);
+    run_some(r);
+    run_in(r, s, "say() twice = true");
+    run_until_set(r, s, "twice");
+    assert_false(drained);
+    assert_false(global_is(s, "ended"));
+    run_in(r, s, "c:close()");
+    while (!drained)
+        uv_run(r->loop.uv, UV_RUN_ONCE);
+    assert_true(global_is(s, "ended"));
+    np_script_free(s);
+    run_some(r);
+}
+
+static void and_is_ended_when_the_host_stops(void **state)
+{
+    struct rig *r = *state;
+    bool drained = false;
+    struct np_script *s = begin(r, talk, "ready");
+    np_shutdown_retire(&s->shutdown, 1000 * NP_NS_PER_SEC, on_drained, &drained);
+    run_some(r);
+    assert_false(drained);
+    np_shutdown_start(&s->shutdown, 1000 * NP_NS_PER_SEC, on_drained, &drained);
+    while (!drained)
+        uv_run(r->loop.uv, UV_RUN_ONCE);
+    assert_true(global_is(s, "ended"));
+    np_script_free(s);
+    run_some(r);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
@@ -298,6 +353,8 @@ int main(void)
         T(handlers_that_do_not_end),
         T(what_is_garbage_already),
         T(a_port_goes_on_while_its_old_state_is_freed),
+        T(a_connection_of_a_retired_state_lasts_as_long_as_its_peer_likes),
+        T(and_is_ended_when_the_host_stops),
     };
     return cmocka_run_group_tests_name("script.state_end", tests, NULL, NULL);
 }
