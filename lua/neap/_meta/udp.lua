@@ -1,6 +1,10 @@
 ---@meta neap.udp
 
 --- UDP: datagrams. They may be lost, doubled and out of order; nothing here hides that.
+---
+--- Several workers that open the same port share it: each gets the datagrams of some of the peers, and of a multicast
+--- group every one. Over a reload the new code has the same socket, and what waits in it. A port that was asked for as 0
+--- is a socket's own.
 ---@class neap.udp
 local udp = {}
 
