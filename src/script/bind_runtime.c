@@ -14,7 +14,7 @@
 void np_runtime_init(struct np_runtime *rt)
 {
     *rt = (struct np_runtime){0};
-    np_link_init(&rt->natives);
+    np_link_init(&rt->calls);
 }
 
 #define MAX_DEPTH 1000 /* of the tree of tasks, as far as tasks() looks */

@@ -26,36 +26,45 @@ static bool name_ok(const char *name)
 
 static struct np_native *find(struct np_runtime *rt, const char *name)
 {
-    struct np_link *l;
-    np_list_each (l, &rt->natives) {
-        struct np_native *n = np_container_of(l, struct np_native, link);
-        if (strcmp(n->name, name) == 0) return n;
-    }
-    return NULL;
+    struct np_native *n = atomic_load_explicit(&rt->natives, memory_order_acquire);
+    while (n && strcmp(n->name, name) != 0)
+        n = n->next;
+    return n;
 }
 
 enum neap_err np_native_add(struct np_runtime *rt, const char *name, neap_function fn, void *user)
 {
     if (!name || !fn || !name_ok(name)) return NEAP_EINVAL;
     struct np_native *n = find(rt, name);
-    if (!n) {
-        size_t len = strlen(name) + 1;
-        n = np_alloc(sizeof *n + len);
-        if (!n) return NEAP_ENOMEM;
-        memcpy(n->name, name, len);
-        np_link_init(&n->link);
-        np_list_push_back(&rt->natives, &n->link);
+    if (n) {
+        n->fn = fn;
+        n->user = user;
+        return NEAP_OK;
     }
-    n->fn = fn;
-    n->user = user;
+    size_t len = strlen(name) + 1;
+    n = np_alloc(sizeof *n + len);
+    if (!n) return NEAP_ENOMEM;
+    *n = (struct np_native){atomic_load(&rt->natives), fn, user};
+    memcpy(n->name, name, len);
+    atomic_store_explicit(&rt->natives, n, memory_order_release);
     return NEAP_OK;
+}
+
+void np_natives_close(struct np_runtime *rt)
+{
+    struct np_link *l;
+    rt->natives_closed = true;
+    while ((l = np_list_pop_front(&rt->calls)))
+        np_container_of(l, neap_call, of_host)->runtime = NULL;
 }
 
 void np_natives_free(struct np_runtime *rt)
 {
-    struct np_link *l;
-    while ((l = np_list_pop_front(&rt->natives))) {
-        np_free(np_container_of(l, struct np_native, link));
+    struct np_native *n = atomic_load(&rt->natives);
+    while (n) {
+        struct np_native *next = n->next;
+        np_free(n);
+        n = next;
     }
 }
 
@@ -72,28 +81,34 @@ static void free_if_done(neap_call *call)
     if (call->finished && !call->held) np_native_call_free(call);
 }
 
-void np_native_count(neap_call *call, bool waiting)
+static void count(struct np_runtime *rt, bool waiting)
 {
-    struct np_runtime *rt = call->runtime;
     if (!rt) return;
     rt->outstanding = waiting ? rt->outstanding + 1 : rt->outstanding - 1;
     if (rt->hold && rt->outstanding == (waiting ? 1 : 0)) rt->hold(rt, waiting);
 }
 
 /* A call that a task waits for keeps the loop alive: C may finish it from anywhere. */
-static void set_state(neap_call *call, enum np_call_state state)
+void np_native_set_state(neap_call *call, enum np_call_state state)
 {
     bool was = call->state == NP_CALL_WAITING;
     bool is = state == NP_CALL_WAITING;
     call->state = state;
-    if (was != is) np_native_count(call, is);
+    if (was != is) count(call->runtime, is);
+}
+
+void np_native_give(neap_call *call, enum np_call_state state)
+{
+    call->finished = false;
+    np_list_push_back(&call->runtime->calls, &call->of_host);
+    np_native_set_state(call, state);
 }
 
 /* The result is not wanted any more: tell C once, which may finish the call right now. */
 static void make_unwanted(neap_call *call)
 {
     if (call->state != NP_CALL_WAITING) return;
-    set_state(call, NP_CALL_UNWANTED);
+    np_native_set_state(call, NP_CALL_UNWANTED);
     if (call->on_cancel) call->on_cancel(call, call->on_cancel_user);
 }
 
@@ -119,7 +134,6 @@ static int call_gc(lua_State *L)
         return 0;
     }
     make_unwanted(call);
-    call->runtime = NULL;
     call->held = false;
     free_if_done(call);
     return 0;
@@ -136,6 +150,7 @@ static neap_call *new_call(lua_State *L)
     call->runtime = np_script_of(L)->host;
     call->held = true;
     call->finished = true; /* until the function has it, it is Lua's alone */
+    np_link_init(&call->of_host);
     np_link_init(&call->wait.link);
     np_arena_init(&call->arena, FIRST_CHUNK);
     return call;
@@ -192,26 +207,32 @@ static void on_state_close(struct np_at_close *a)
     box->link = NULL;
 }
 
-/* How calls go to worker 0; NULL where they are there already. */
+/* How calls go to worker 0. */
 static struct np_native_link *link_of(lua_State *L)
 {
     struct np_script *s = np_script_of(L);
-    struct np_runtime *rt = s->host;
-    if (!rt || !rt->first || rt->first == s->loop) return NULL;
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &link_key) == LUA_TUSERDATA) {
-        struct link_box *box = lua_touserdata(L, -1);
-        lua_pop(L, 1);
-        if (!box->link) luaL_error(L, "the state is closing");
-        return box->link;
-    }
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &link_key);
+    struct link_box *box = lua_touserdata(L, -1);
     lua_pop(L, 1);
-    struct link_box *box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = (struct link_box){.at_close.fn = on_state_close};
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &link_key);
+    if (!box) {
+        box = lua_newuserdatauv(L, sizeof *box, 0);
+        *box = (struct link_box){.at_close.fn = on_state_close};
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &link_key);
+    }
+    if (box->link) return box->link;
     box->link = np_native_link_new(s->loop);
     if (!box->link) luaL_error(L, "not enough memory");
     np_at_close_add(s, &box->at_close);
     return box->link;
+}
+
+static int send_call(lua_State *L, struct np_native *native, neap_call *call)
+{
+    np_task_current(L); /* nothing is sent whose answer could not be waited for */
+    if (!lua_isyieldable(L))
+        luaL_error(L, "cannot wait here: the call crosses a C function that cannot be suspended");
+    np_native_send(call, link_of(L), native);
+    return np_wait(L, &call->wait, NP_NO_TIMEOUT, on_wait_cancelled, on_finished, call);
 }
 
 /* The Lua function of a native. Stack: the arguments; the call's box is put under what follows. */
@@ -221,16 +242,12 @@ static int call_native(lua_State *L)
     int n = lua_gettop(L);
     neap_call *call = new_call(L);
     read_args(L, call, n);
-    struct np_native_link *link = link_of(L);
-    if (link) {
-        np_native_send(call, link, native);
-        return np_wait(L, &call->wait, NP_NO_TIMEOUT, on_wait_cancelled, on_finished, call);
-    }
-    call->state = NP_CALL_IN_C;
-    call->finished = false;
+    if (call->runtime->first && call->runtime->first != np_script_of(L)->loop)
+        return send_call(L, native, call);
+    np_native_give(call, NP_CALL_IN_C);
     native->fn(call, native->user);
     if (call->finished) return push_outcome(L, call);
-    set_state(call, NP_CALL_WAITING);
+    np_native_set_state(call, NP_CALL_WAITING);
     return np_wait(L, &call->wait, NP_NO_TIMEOUT, on_wait_cancelled, on_finished, call);
 }
 
@@ -244,12 +261,13 @@ void neap_call_finish(neap_call *call)
 {
     if (call->finished) return;
     call->finished = true;
+    np_list_remove(&call->of_host);
+    enum np_call_state was = call->state;
+    np_native_set_state(call, NP_CALL_FINISHED);
     if (call->link) {
         np_native_send_back(call);
         return;
     }
-    enum np_call_state was = call->state;
-    set_state(call, NP_CALL_FINISHED);
     if (was == NP_CALL_WAITING) np_wake(&call->wait, NEAP_OK);
     free_if_done(call);
 }

@@ -16,8 +16,8 @@
 #include "script/state.h"
 
 struct np_native {
-    struct np_link link; /* in np_runtime.natives */
-    neap_function fn;
+    struct np_native *next; /* in np_runtime.natives, as `name` the same for ever: any thread */
+    neap_function fn;       /* this and what follows: worker 0's */
     void *user;
     char name[];
 };
@@ -25,7 +25,10 @@ struct np_native {
 /* Adds or replaces. NEAP_EINVAL for a name that is no Lua identifier, NEAP_ENOMEM. */
 NEAP_MUST_CHECK enum neap_err np_native_add(struct np_runtime *rt, const char *name,
                                             neap_function fn, void *user);
-/* After the script states are gone. */
+/* The script states are gone and the host closes: what calls C still has are without a host, and
+ * those that come now are not made. */
+void np_natives_close(struct np_runtime *rt);
+/* After the loops are gone, too. */
 void np_natives_free(struct np_runtime *rt);
 
 enum np_call_state {
@@ -38,7 +41,8 @@ enum np_call_state {
 struct np_native_link;
 
 struct neap_call {
-    struct np_runtime *runtime;  /* NULL when the state is gone */
+    struct np_runtime *runtime;  /* NULL when the host is closed */
+    struct np_link of_host;      /* in np_runtime.calls */
     struct np_native_link *link; /* of another worker's call; NULL: worker 0's own */
     struct np_loop *first;       /* … worker 0's loop */
     bool unwanted;               /* … and a cancellation was sent; the caller's */
@@ -77,8 +81,9 @@ void np_native_send_back(neap_call *call);
 /* On the caller's thread: Lua does not want it any more. */
 void np_native_send_cancel(neap_call *call);
 void np_native_call_unref(neap_call *call);
-/* native.c, on worker 0's thread: C waits for it, or has finished it. */
-void np_native_count(neap_call *call, bool waiting);
+/* native.c, on worker 0's thread: C gets the call, in `state`. */
+void np_native_give(neap_call *call, enum np_call_state state);
+void np_native_set_state(neap_call *call, enum np_call_state state);
 
 /* The function `native` as a Lua function; pushes it. May raise. */
 void np_native_push(lua_State *L, struct np_native *native);

@@ -1,7 +1,7 @@
 /* Calls of natives from other workers than the first; see native.h.
  *
- *   caller: reads the arguments, sends ──► worker 0: calls, C finishes, sends back ──► caller:
- * wakes
+ *   caller: reads the arguments, sends ──► worker 0: calls
+ *   caller: wakes its task             ◄── worker 0: C has finished
  *
  * The link leads back to the caller's loop for as long as its state lives. A call is freed by
  * whoever drops the last of its references: Lua's, C's, and that of a cancellation that is under
@@ -57,9 +57,13 @@ static void run_there(struct np_post *p, struct np_loop *loop)
 {
     neap_call *call = np_container_of(p, neap_call, post);
     (void)loop;
-    call->finished = false;
-    call->state = NP_CALL_WAITING;
-    np_native_count(call, true);
+    if (call->runtime->natives_closed) {
+        call->runtime = NULL;
+        call->err = NEAP_ECANCELED;
+        np_native_send_back(call);
+        return;
+    }
+    np_native_give(call, NP_CALL_WAITING);
     call->native->fn(call, call->native->user);
 }
 
@@ -76,8 +80,6 @@ static void on_back(struct np_post *p, struct np_loop *loop)
 void np_native_send_back(neap_call *call)
 {
     struct np_native_link *link = call->link;
-    if (call->state == NP_CALL_WAITING) np_native_count(call, false);
-    call->state = NP_CALL_FINISHED;
     call->post.fn = on_back;
     uv_mutex_lock(&link->lock);
     bool sent = link->loop != NULL;
@@ -91,9 +93,7 @@ static void cancel_there(struct np_post *p, struct np_loop *loop)
     neap_call *call = np_container_of(p, neap_call, cancel);
     (void)loop;
     if (call->state == NP_CALL_WAITING) {
-        np_native_count(call, false);
-        call->state = NP_CALL_UNWANTED;
-        call->runtime = NULL; /* the host may be gone when C comes to finish it */
+        np_native_set_state(call, NP_CALL_UNWANTED);
         if (call->on_cancel) call->on_cancel(call, call->on_cancel_user);
     }
     np_native_call_unref(call);

@@ -51,9 +51,13 @@ struct np_runtime {
     /* The first native call is outstanding, or none is any more: the loop is to live on for it, or
      * need not. NULL: nobody minds. */
     void (*hold)(struct np_runtime *rt, bool on);
-    struct np_loop *first;         /* worker 0's, where natives run; NULL: the state's own */
-    size_t outstanding;            /* native calls that tasks wait for */
-    struct np_link natives;        /* C functions that scripts may call: see native.h */
+    struct np_loop *first; /* worker 0's, where natives run; NULL: the state's own */
+    size_t outstanding;    /* native calls that tasks wait for; worker 0's */
+    struct np_link calls;  /* of neap_call: those that C has not finished; worker 0's */
+    bool natives_closed;   /* the host is closing: no native is called any more; worker 0's */
+    /* C functions that scripts may call: see native.h. Worker 0 adds at the front; any thread may
+     * read it. */
+    _Atomic(struct np_native *) natives;
     struct np_shared_maps *shared; /* "neap.shared": the host's, any thread; NULL: there is none */
     struct np_threads
         *threads;           /* "neap.thread": the host's pool, any thread; NULL: there is none */
