@@ -285,17 +285,21 @@ static enum neap_err open_first(neap_t *n, uv_loop_t *uv)
 
 enum neap_err np_host_start(neap_t *n, uv_loop_t *uv)
 {
+    if (n->closing) return np_host_fail(n, NEAP_ECLOSED, "the host is closing");
+    if (n->start_err) return n->start_err; /* neap_error has the words */
     if (n->started) return NEAP_OK;
     enum neap_err err = make_watchdog(n);
     if (err) return np_host_fail(n, err, "cannot start the watchdog");
     err = open_first(n, uv);
     if (!err) err = np_workers_start(n);
+    n->start_err = err;
     if (err) return err;
     n->attached = uv != NULL;
     if (uv) np_loop_defer(np_host_loop(n), &n->first_turn);
     atomic_store(&n->can_wake, true);
     uv_async_send(&n->wake); /* for what was posted before there was a loop */
     if (n->options.handle_signals) err = np_signals_start(&n->signals, n);
+    n->start_err = err;
     return err ? np_host_fail(n, err, "cannot listen for signals") : NEAP_OK;
 }
 
@@ -376,6 +380,7 @@ void neap_close_with(neap_t *n, void (*closed)(void *user), void *user)
     }
     np_threads_stop(n->runtime.threads);
     bool joined = np_workers_join(n);
+    np_natives_close(&n->runtime);
     np_host_end_subscriptions(n);
     np_host_end_pickers(n);
     np_host_forget_suspects(n);

@@ -48,8 +48,9 @@ struct neap {
     struct np_link deposed;    /* of struct np_worker: their threads may still run */
     struct np_sources sources; /* what was loaded, for the workers and for reloads */
     struct np_reload reload;
-    unsigned generation;        /* how often it was reloaded */
-    bool started;               /* the workers are there */
+    atomic_uint generation;     /* how often it was reloaded; any thread */
+    bool started;               /* the workers are there … */
+    enum neap_err start_err;    /* … or not all of them */
     bool attached;              /* on a program's loop */
     bool running;               /* inside neap_run */
     bool ready;                 /* every worker has loaded; on_ready was called */
@@ -69,7 +70,7 @@ struct neap {
     unsigned stopping;          /* workers whose stop is not through */
     struct np_timer stop_limit; /* a stuck one is not waited for any longer */
     unsigned idle_replies;      /* of np_workers_idle: those still to come … */
-    uint64_t idle_posts;        /* … what their loops have been sent so far … */
+    uint64_t idle_posts;        /* … what their loops have been sent and have run … */
     bool others_busy;           /* … and what one of them said */
     struct np_link subscribers; /* of neap_subscription */
     struct np_link upstreams;   /* of struct picker, see services.c */

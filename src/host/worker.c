@@ -90,7 +90,8 @@ static void check_stopped(struct np_worker *w)
 {
     if (!w->stopping || w->stop_told) return;
     if (!np_list_empty(&w->retiring) || (w->current && !w->current->drained)) return;
-    w->stop_told = true;
+    w->expired = w->expired || (w->current && w->current->expired);
+    w->stop_told = true; /* worker 0 looks at it now */
     np_worker_call(w->host->workers[0], tell_stopped, w);
 }
 
@@ -120,6 +121,6 @@ void np_worker_depose(struct np_worker *w)
 
 void np_worker_instance_gone(struct np_worker *w, bool expired)
 {
-    if (w->stopping) w->expired = w->expired || expired;
+    if (w->stopping && !w->stop_told) w->expired = w->expired || expired;
     check_stopped(w);
 }

@@ -283,8 +283,8 @@ void np_worker_main_failed(struct np_worker *w, enum neap_err err, const char *m
 /* --- idle?
  *
  * Worker 0 asks the others whether they have anything left to do. Each may be given something by
- * another right after it has answered; so all is done only when two rounds in a row have found
- * everybody idle, and nobody was sent anything between them but the rounds' own calls. */
+ * another right after it has answered; so all is done only when as many calls had been run by the
+ * time of the answers as have been sent to anybody when the last of them is here. */
 
 struct idle_answer {
     struct np_worker *asked;
@@ -317,15 +317,22 @@ static bool given_up(const neap_t *n)
     return n->stopped || n->failed;
 }
 
-/* One round; false when somebody is busy. `*posts`: what all have been sent, but for the rounds. */
-static bool ask_round(neap_t *n, uint64_t round, uint64_t *posts)
+static uint64_t posts_sent(neap_t *n)
+{
+    uint64_t sent = 0;
+    for (unsigned i = 0; i < n->options.workers; i++)
+        sent += atomic_load(&n->workers[i]->loop.posts_sent);
+    return sent;
+}
+
+/* Whether nobody has anything to do, or any call on its way. */
+static bool ask_all(neap_t *n)
 {
     struct np_loop *loop = np_host_loop(n);
-    unsigned others = n->options.workers - 1;
     n->others_busy = false;
     n->idle_replies = 0;
     n->idle_posts = 0;
-    for (unsigned i = 1; i <= others; i++) {
+    for (unsigned i = 1; i < n->options.workers; i++) {
         struct idle_answer *a = np_calloc(1, sizeof *a);
         if (a && np_worker_call(n->workers[i], ask_idle, a)) {
             n->idle_replies++;
@@ -336,8 +343,7 @@ static bool ask_round(neap_t *n, uint64_t round, uint64_t *posts)
     }
     while (n->idle_replies > 0 && !given_up(n))
         uv_run(loop->uv, UV_RUN_ONCE);
-    *posts = n->idle_posts + loop->posts_run - round * 2 * others;
-    return !n->others_busy;
+    return !n->others_busy && n->idle_posts + loop->posts_run == posts_sent(n);
 }
 
 static void on_look(struct np_timer *t)
@@ -359,9 +365,8 @@ static void wait_a_moment(neap_t *n)
 bool np_workers_idle(neap_t *n)
 {
     struct np_loop *loop = np_host_loop(n);
-    uint64_t first = 0, second = 0;
     np_loop_await_posts(loop, true);
-    bool idle = ask_round(n, 1, &first) && ask_round(n, 2, &second) && first == second;
+    bool idle = ask_all(n);
     bool busy = n->others_busy;
     np_loop_await_posts(loop, false);
     if (given_up(n) || idle) return true;

@@ -68,6 +68,7 @@ static void on_wake(uv_async_t *h)
 
 void np_loop_post(struct np_loop *loop, struct np_post *p)
 {
+    atomic_fetch_add_explicit(&loop->posts_sent, 1, memory_order_relaxed);
     if (np_mpsc_push(&loop->posts, &p->node)) uv_async_send(&loop->wake);
 }
 

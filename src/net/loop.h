@@ -7,6 +7,8 @@
 #ifndef NP_NET_LOOP_H
 #define NP_NET_LOOP_H
 
+#include <stdatomic.h>
+
 #include <uv.h>
 
 #include "base/clock.h"
@@ -44,7 +46,8 @@ struct np_loop {
     uv_idle_t idle;                    /* runs what is deferred; active only when something is */
     uv_async_t wake;                   /* sent by np_loop_post */
     struct np_mpsc posts;              /* of struct np_post */
-    uint64_t posts_run;                /* how many have been called */
+    _Atomic uint64_t posts_sent;       /* how many were posted, or are about to be; any thread */
+    uint64_t posts_run;                /* … and how many of them have been called */
     struct np_link deferred;           /* of struct np_defer */
     struct np_link lingering;          /* of struct np_stream: the loop\'s end closes them */
     struct np_dns *dns;                /* made at first use */
