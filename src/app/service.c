@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -25,7 +26,8 @@ struct np_service {
     struct np_pid_file *pid_file;
     struct np_filewatch *watch;
     const char *script;
-    int log_fd; /* ours; -1: none */
+    struct stat before; /* the script, when it had not been read yet; see watch_first */
+    int log_fd;         /* ours; -1: none */
     struct np_timer alive;
     unsigned asked;    /* workers that were asked whether they live */
     unsigned answered; /* … and answered since */
@@ -99,6 +101,18 @@ static void watch_files(struct np_service *s)
     np_modules_files(np_host_script(s->host)->L, watch_one, s);
 }
 
+/* A change between the script's first load and the beginning of the watch. */
+static void watch_first(struct np_service *s)
+{
+    struct stat now;
+    watch_files(s);
+    if (!s->watch || !s->before.st_ino || stat(s->script, &now) != 0) return;
+    bool changed = now.st_ino != s->before.st_ino || now.st_size != s->before.st_size ||
+                   now.st_mtim.tv_sec != s->before.st_mtim.tv_sec ||
+                   now.st_mtim.tv_nsec != s->before.st_mtim.tv_nsec;
+    if (changed) on_change(s);
+}
+
 /* --- what the host says */
 
 static void fail(struct np_service *s, const struct neap_errinfo *info)
@@ -129,7 +143,7 @@ static void on_ready(neap_t *n, void *user)
         fail(s, &info);
         return;
     }
-    watch_files(s);
+    watch_first(s);
     np_notify_ready(&s->notify, n->options.workers > 1 ? "all workers serve" : "serving");
     start_alive(s);
 }
@@ -217,6 +231,7 @@ int np_service_start(struct np_service *s, neap_t *n, const char *script)
     struct neap_errinfo info = {0};
     s->host = n;
     s->script = script;
+    if (stat(script, &s->before) != 0) s->before.st_ino = 0;
     if (s->app->log_file) n->log_path = s->app->log_file;
     if (inherit(n, &info) == NEAP_OK) return 0;
     return np_app_complain(NP_EXIT_FAILURE, "%s", info.message);
