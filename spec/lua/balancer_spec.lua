@@ -82,7 +82,7 @@ describe("a balancer", function()
   end)
 
   it("counts what is in flight, fails and takes how long", function()
-    local b <close> = assert(balancer.new("p2c", { endpoints = { "a:1" } }))
+    local b <close> = assert(balancer.new("p2c", { endpoints = { "counted:1" } }))
     local e = b:pick()
     local same = b:pick()
     assert.equal(e, same)
@@ -92,6 +92,35 @@ describe("a balancer", function()
     b:release(e, { ok = false, latency = 0.1 })
     assert.same({ 0, 1, 0.2 }, { e.active, e.errors, e.ewma })
     assert.is_true(e.cost > e.ewma)
+  end)
+
+  it("shares with others over the same addresses what is known of them", function()
+    local addresses = { "shared:1", "shared:2" }
+    local a <close> = assert(balancer.new("least_request", { endpoints = addresses, full_scan = true }))
+    local b <close> = assert(balancer.new("least_request", { endpoints = addresses, full_scan = true }))
+    local first = a:pick()
+    local other = b:pick() -- the one that `a` has nothing in flight at
+    assert.not_equal(first, other)
+    assert.same({ 1, 1 }, { b:endpoints()[1].active, b:endpoints()[2].active })
+    a:release(first, true, 0.2)
+    b:release(other, true, 0.3)
+    for i, e in ipairs(a:endpoints()) do assert.equal(b:endpoints()[i].ewma, e.ewma) end
+  end)
+
+  it("keeps two entries of a list apart, even at the same address", function()
+    local twins = { { id = "one", address = "twin:1" }, { id = "two", address = "twin:1" } }
+    local b <close> = assert(balancer.new("round_robin", { endpoints = twins }))
+    local one, two = b:pick(), b:pick()
+    assert.not_equal(one, two)
+    assert.same({ 1, 1 }, { one.active, two.active })
+    assert.equal(two, b:pick { exclude = { one } })
+    b:release(one)
+    b:release(two)
+    b:release(two)
+    assert(b:update { twins[2], twins[1] })
+    assert.same({ "two", "one" }, { b:endpoints()[1].id, b:endpoints()[2].id })
+    assert.not_equal(b:endpoints()[1], b:endpoints()[2])
+    for _, e in ipairs(b:endpoints()) do assert.equal(e.id == two.id and 2 or 1, e.total) end
   end)
 
   it("refuses a release that no pick stands for", function()
@@ -208,7 +237,8 @@ describe("a policy written in Lua", function()
         return best
       end,
     })
-    local b <close> = assert(balancer.new("spec_idlest", { endpoints = three }))
+    local idle = { "idle:1", "idle:2", "idle:3" }
+    local b <close> = assert(balancer.new("spec_idlest", { endpoints = idle }))
     local picked = {}
     for i = 1, 6 do picked[i] = b:pick() end
     for _, e in ipairs(b:endpoints()) do assert.equal(2, e.active) end

@@ -1,8 +1,6 @@
 /* Endpoints and their statistics (see endpoint.h).
  *
- * A description is one block of memory: the struct, its arrays, then its strings. The statistics
- * are a block of their own, rounded up to whole cache lines so that two endpoints' counters do not
- * share one by accident of the allocator more than at their edges.
+ * A description is one block of memory: the struct, its arrays, then its strings.
  */
 #include "mesh/endpoint.h"
 
@@ -12,8 +10,7 @@
 
 #include "base/alloc.h"
 #include "mesh/address.h"
-
-#define CACHE_LINE 64u
+#include "mesh/endpoint_stats.h"
 
 /* Where the strings go while a description is packed. */
 struct packer {
@@ -32,19 +29,6 @@ static const char *pack(struct packer *p, const char *s, size_t n)
     at[n] = '\0';
     p->at += n + 1;
     return at;
-}
-
-static struct np_stats *stats_new(void)
-{
-    size_t size = (sizeof(struct np_stats) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
-    struct np_stats *s = np_calloc(1, size);
-    if (s != NULL) atomic_init(&s->refs, 1);
-    return s;
-}
-
-static void stats_unref(struct np_stats *s)
-{
-    if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1) np_free(s);
 }
 
 static const char *desc_zone(const struct np_endpoint_desc *d)
@@ -119,7 +103,7 @@ enum neap_err np_endpoint_new(const struct np_endpoint_desc *desc, struct np_sta
     if (stats != NULL) {
         atomic_fetch_add_explicit(&stats->refs, 1, memory_order_relaxed);
     } else {
-        stats = stats_new();
+        stats = np_stats_new();
         if (stats == NULL) goto fail;
     }
     atomic_init(&e->refs, 1);
@@ -158,7 +142,7 @@ void np_endpoint_unref(struct np_endpoint *e)
 {
     if (e == NULL) return;
     if (atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) != 1) return;
-    stats_unref(e->stats);
+    np_stats_unref(e->stats);
     np_free(e);
 }
 

@@ -43,6 +43,7 @@ struct np_stats {
     atomic_uint active;      /* requests in flight */
     atomic_ullong total;     /* requests begun */
     atomic_ullong errors;    /* requests that failed */
+    bool shared;             /* it stands in a table, see endpoint_stats.h */
     atomic_flag sampling;    /* a thread is taking a sample into what follows */
     atomic_llong last_ns;    /* the moment of the newest latency sample; 0 for none */
     _Atomic(double) ewma_ns; /* plain moving average of the latency; 0 for none */

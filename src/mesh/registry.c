@@ -17,6 +17,11 @@ enum neap_err np_registry_new(const struct np_registry_options *opts, struct np_
 {
     struct np_registry *r = np_calloc(1, sizeof *r);
     if (r == NULL) return NEAP_ENOMEM;
+    enum neap_err err = np_stats_table_new(&r->stats);
+    if (err != NEAP_OK) {
+        np_free(r);
+        return err;
+    }
     pthread_mutexattr_t recursive;
     pthread_mutexattr_init(&recursive);
     pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
@@ -31,6 +36,11 @@ enum neap_err np_registry_new(const struct np_registry_options *opts, struct np_
     np_link_init(&r->watches);
     *out = r;
     return NEAP_OK;
+}
+
+struct np_stats_table *np_registry_stats(struct np_registry *r)
+{
+    return r->stats;
 }
 
 void np_registry_lock(struct np_registry *r)
@@ -101,6 +111,7 @@ void np_registry_free(struct np_registry *r)
     np_map_fini(&r->services);
     np_map_fini(&r->leases);
     np_heap_fini(&r->expiries);
+    np_stats_table_unref(r->stats);
     pthread_mutex_destroy(&r->lock);
     np_free(r);
 }

@@ -12,6 +12,7 @@
 #ifndef NP_MESH_REGISTRY_H
 #define NP_MESH_REGISTRY_H
 
+#include "mesh/endpoint_stats.h"
 #include "mesh/snapshot.h"
 
 struct np_registry;
@@ -45,6 +46,9 @@ NEAP_MUST_CHECK enum neap_err np_registry_new(const struct np_registry_options *
                                               struct np_registry **out);
 /* Closes the watches that are still open. Snapshots and endpoints live on. NULL is allowed. */
 void np_registry_free(struct np_registry *r);
+
+/* Of endpoints that stand in no registry; borrowed. */
+struct np_stats_table *np_registry_stats(struct np_registry *r);
 
 /* Keeps the other threads out; nests. */
 void np_registry_lock(struct np_registry *r);

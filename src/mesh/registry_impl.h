@@ -61,6 +61,7 @@ struct np_registry {
     atomic_ullong index;
     struct np_map reserved; /* ids that np_registry_reserve promised → struct reservation */
     uint64_t extinct;       /* the index at which a service last lost its last instance */
+    struct np_stats_table *stats;
     struct np_map services; /* name → struct service */
     struct np_map leases;   /* id → struct lease */
     struct np_heap expiries;

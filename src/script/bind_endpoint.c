@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mesh/registry.h"
 #include "script/luax.h"
 #include "script/state.h"
 
@@ -243,9 +244,15 @@ static struct np_endpoint_view *push_empty(lua_State *L)
 struct np_endpoint_view *np_endpoint_push_new(lua_State *L, const struct np_endpoint_desc *d,
                                               struct np_stats *stats, struct neap_errinfo *info)
 {
+    struct np_registry *r = np_script_of(L)->registry;
     lua_rawgetp(L, LUA_REGISTRYINDEX, &views_key);
     struct np_endpoint_view *v = push_empty(L);
-    if (np_endpoint_new(d, stats, &v->e, info) != NEAP_OK) {
+    enum neap_err err = np_endpoint_new(d, stats, &v->e, info);
+    if (err == NEAP_OK && stats == NULL && r != NULL) {
+        err = np_endpoint_share_stats(v->e, np_registry_stats(r), false);
+        if (err != NEAP_OK) np_err_plain(info, err);
+    }
+    if (err != NEAP_OK) {
         lua_pop(L, 2);
         return NULL;
     }

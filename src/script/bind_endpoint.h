@@ -21,7 +21,8 @@ struct np_endpoint_view {
 void np_endpoint_open(lua_State *L);
 /* Pushes the endpoint's view, which takes a reference of its own. */
 struct np_endpoint_view *np_endpoint_push(lua_State *L, struct np_endpoint *e);
-/* Makes an endpoint and pushes its view; NULL (and nothing pushed) with words in `info`. */
+/* Makes an endpoint and pushes its view; NULL (and nothing pushed) with words in `info`. With the
+ * statistics that are given; else with those that the host has for its address, if it has any. */
 struct np_endpoint_view *np_endpoint_push_new(lua_State *L, const struct np_endpoint_desc *d,
                                               struct np_stats *stats, struct neap_errinfo *info);
 struct np_endpoint_view *np_endpoint_check(lua_State *L, int idx);

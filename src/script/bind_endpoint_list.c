@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "mesh/registry.h"
 #include "script/bind_endpoint.h"
 #include "script/luax.h"
+#include "script/state.h"
 
 struct entry {
     const char *id, *address, *zone;
@@ -28,6 +30,17 @@ static struct np_stats *stats_of(const struct np_snapshot *old, const char *id)
         if (strcmp(old->endpoints[i]->id, id) == 0) return old->endpoints[i]->stats;
     }
     return NULL;
+}
+
+/* Two entries of one list are two instances, even at the same address. */
+static void set_apart(lua_State *L, struct np_endpoint **v, size_t i)
+{
+    struct np_registry *r = np_script_of(L)->registry;
+    for (size_t k = 0; r != NULL && k < i; k++) {
+        if (!np_endpoint_same(v[k], v[i])) continue;
+        if (np_endpoint_share_stats(v[i], np_registry_stats(r), true) == NEAP_OK) return;
+        np_misuse(L, "endpoints[%d]: %s", (int)i + 1, neap_err_text(NEAP_ENOMEM));
+    }
 }
 
 /* The entry at the top (an endpoint, an address, or a table) becomes the view of an endpoint. Those
@@ -76,7 +89,9 @@ struct np_snapshot *np_endpoint_read_list(lua_State *L, int idx, const struct np
         char path[48];
         snprintf(path, sizeof path, "endpoints[%zu]", i + 1);
         lua_rawgeti(L, idx, (lua_Integer)i + 1);
+        bool is_given = np_endpoint_test(L, -1) != NULL;
         v[i] = read_entry(L, path, old);
+        if (!is_given) set_apart(L, v, i);
         for (size_t k = 0; k < i; k++) {
             if (strcmp(v[k]->id, v[i]->id) == 0) np_misuse(L, "%s: '%s' twice", path, v[i]->id);
         }
