@@ -244,9 +244,13 @@ static void on_wake(uv_async_t *h)
 {
     neap_t *n = h->data;
     np_host_run_posts(n);
-    if (atomic_exchange(&n->reload_request, false) && !n->stopping) np_reload_start(n, NULL);
     enum np_stop_request how = atomic_load(&n->stop_request);
-    if (how != NP_STOP_NONE) np_host_stop(n, how);
+    bool reload = atomic_exchange(&n->reload_request, false);
+    if (how != NP_STOP_NONE) {
+        np_host_stop(n, how);
+    } else if (reload) {
+        np_reload_start(n, NULL);
+    }
 }
 
 /* Natives that scripts wait for keep the loop alive, as nothing else of theirs may. */

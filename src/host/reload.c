@@ -74,7 +74,8 @@ static void start_round(struct np_reload *r);
 static void start_again(struct np_reload *r)
 {
     neap_t *n = r->host;
-    if (n->closing || n->stopping) {
+    if (n->closing || n->stopping || n->stopped) {
+        r->again = false;
         tell_waits(&r->later, NEAP_ECANCELED, "the host stops");
         return;
     }
@@ -140,6 +141,7 @@ static void all_loaded(struct np_reload *r)
         return;
     }
     r->phase = NP_RELOAD_SWITCHING;
+    if (r->only < 0) np_onces_go_over(n->runtime.onces, n->generation);
     r->left = r->only < 0 ? n->options.workers : 1;
     to_all(r, do_switch);
 }
@@ -169,6 +171,7 @@ static void settle_first(struct np_reload *r)
         np_free(r->error);
         r->error = NULL;
         r->err = NEAP_OK;
+        if (!n->failed) start_again(r);
         return;
     }
     n->ready = true;
@@ -336,7 +339,7 @@ static void do_await(struct np_worker *w, void *arg)
 void np_reload_first(neap_t *n)
 {
     struct np_reload *r = &n->reload;
-    if (n->ready || r->phase != NP_RELOAD_IDLE) return;
+    if (n->ready || n->stopping || n->stopped || r->phase != NP_RELOAD_IDLE) return;
     r->phase = NP_RELOAD_STARTING;
     r->only = -1;
     r->serial++;
@@ -345,6 +348,25 @@ void np_reload_first(neap_t *n)
         r->serial++;
         settle_first(r);
     }
+}
+
+void np_reload_stop(neap_t *n)
+{
+    struct np_reload *r = &n->reload;
+    if (r->phase == NP_RELOAD_SWITCHING) return; /* it ends by itself */
+    r->serial++;                                 /* nobody's answer is waited for */
+    if (r->phase == NP_RELOAD_LOADING) {
+        if (!r->err) r->error = np_strdup("the host stops");
+        if (!r->err) r->err = NEAP_ECANCELED;
+        all_loaded(r);
+        return;
+    }
+    np_timer_stop(&r->timer);
+    np_free(r->error);
+    r->error = NULL;
+    r->err = NEAP_OK;
+    r->phase = NP_RELOAD_IDLE;
+    start_again(r);
 }
 
 void np_reload_init(struct np_reload *r, neap_t *n)

@@ -43,6 +43,8 @@ void np_reload_first(neap_t *n);
 /* Starts one, or notes that another is wanted when one is under way. `wait` (may be NULL) is called
  * once, from worker 0's loop. */
 void np_reload_start(neap_t *n, struct np_reload_wait *wait);
+/* The host stops: a round that has not come to the switch fails, and none begins any more. */
+void np_reload_stop(neap_t *n);
 /* An instance ends that a round waits for. */
 void np_reload_forget(void *order);
 /* Renews one worker's state only: it cannot be used any more, for the reason given. */

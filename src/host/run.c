@@ -85,6 +85,7 @@ void np_host_stop(neap_t *n, enum np_stop_request how)
     if (!again) n->stopping = n->options.workers;
     limit_stop(n, how == NP_STOP_NOW ? 0 : n->options.drain_timeout);
     np_onces_stop(n->runtime.onces);
+    if (!again) np_reload_stop(n);
     if (!again && n->options.on_stopping) n->options.on_stopping(n, n->options.user);
     for (unsigned i = 0; i < n->options.workers; i++)
         np_worker_call(n->workers[i], stop_worker, how == NP_STOP_NOW ? n : NULL);

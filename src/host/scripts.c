@@ -126,7 +126,8 @@ neap_t *neap_call_host(const neap_call *call)
 
 /* --- calling */
 
-struct host_call { /* in the run's arena */
+struct host_call {         /* in the run's arena */
+    struct np_drain drain; /* a stop, and a reload, let it end */
     neap_t *host;
     neap_result_fn fn;
     void *user;
@@ -138,9 +139,16 @@ struct now {
     enum neap_err err;
 };
 
+static void on_drain(struct np_drain *d, int64_t grace)
+{
+    (void)d;
+    (void)grace; /* it ends by itself, or with its state */
+}
+
 static void on_call_end(struct np_run *r, const struct np_run_end *end)
 {
     struct host_call *c = r->arg;
+    np_drain_remove(&c->drain);
     if (c->now) {
         c->now->ended = true;
         c->now->err = end->err;
@@ -175,11 +183,15 @@ enum neap_err neap_call_function(neap_t *n, const char *path, const neap_value *
                                  neap_result_fn fn, void *user)
 {
     struct np_run *r;
-    struct host_call how = {n, fn, user, NULL};
+    struct host_call how = {.host = n, .fn = fn, .user = user};
     enum neap_err err = prepare_call(n, path, args, nargs, &how, &r);
     if (err) return err;
+    struct host_call *c = r->arg;
     err = np_run_start(r, np_host_runs(n), true);
-    return err ? np_host_fail(n, err, NULL) : NEAP_OK;
+    if (err) return np_host_fail(n, err, NULL);
+    c->drain.drain = on_drain;
+    np_drain_add(&np_host_script(n)->shutdown, &c->drain);
+    return NEAP_OK;
 }
 
 enum neap_err neap_call_now(neap_t *n, const char *path, const neap_value *args, size_t nargs,
@@ -187,7 +199,7 @@ enum neap_err neap_call_now(neap_t *n, const char *path, const neap_value *args,
 {
     struct np_run *r;
     struct now now = {false, NEAP_OK};
-    struct host_call how = {n, fn, user, &now};
+    struct host_call how = {.host = n, .fn = fn, .user = user, .now = &now};
     if (n->started && np_host_script(n) && np_host_script(n)->sched.current) {
         return np_host_fail(n, NEAP_EBUSY, "a script is running");
     }

@@ -33,6 +33,7 @@ struct np_once_claim {
 struct np_onces {
     uv_mutex_t lock;
     struct np_map names;
+    unsigned oldest; /* code of older generations gets nothing any more */
     bool stopped;
 };
 
@@ -125,12 +126,13 @@ static void tell_done(struct name *n)
 
 /* Under the lock: the first of the newest code, so that in a reload no old state gets what another
  * has just given up. */
-static struct np_once_claim *next_holder(struct name *n)
+static struct np_once_claim *next_holder(const struct np_onces *o, struct name *n)
 {
     struct np_once_claim *best = NULL;
     struct np_link *l;
     np_list_each (l, &n->line) {
         struct np_once_claim *c = np_container_of(l, struct np_once_claim, link);
+        if (c->generation < o->oldest) continue;
         if (!best || c->generation > best->generation) best = c;
     }
     return best;
@@ -140,7 +142,7 @@ static void look_at_line(struct np_onces *o, struct name *n)
 {
     if (n->done) tell_done(n);
     if (n->holder || o->stopped) return;
-    n->holder = next_holder(n);
+    n->holder = next_holder(o, n);
     if (!n->holder) return;
     n->done = false; /* newer code does it anew */
     grant(n->holder, false);
@@ -218,6 +220,13 @@ void np_onces_drop_worker(struct np_onces *o, unsigned worker)
         look_at_line(o, n);
         drop_name(o, n);
     }
+    uv_mutex_unlock(&o->lock);
+}
+
+void np_onces_go_over(struct np_onces *o, unsigned generation)
+{
+    uv_mutex_lock(&o->lock);
+    o->oldest = generation;
     uv_mutex_unlock(&o->lock);
 }
 

@@ -29,6 +29,8 @@ void np_once_end(struct np_once_claim *c, bool done);
 /* Takes the claims of a worker that is gone or stuck out of the line; they still are to be ended.
  */
 void np_onces_drop_worker(struct np_onces *o, unsigned worker);
+/* Code of older generations than this is on its way out: it gets nothing any more. */
+void np_onces_go_over(struct np_onces *o, unsigned generation);
 /* The host stops: what is released from now on goes to nobody. */
 void np_onces_stop(struct np_onces *o);
 
