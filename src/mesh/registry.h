@@ -112,8 +112,14 @@ NEAP_MUST_CHECK enum neap_err np_registry_reserve(struct np_registry *r,
                                                   const void *who, char *id, size_t size,
                                                   struct neap_errinfo *info);
 void np_registry_unreserve(struct np_registry *r, const char *id, const void *who);
-/* Whether the id is one that a holder in this process joined, and is not foreign. */
-bool np_registry_is_joined(struct np_registry *r, const char *id);
+/* Whose it is. */
+enum np_origin {
+    NP_ORIGIN_NONE,   /* there is no such id */
+    NP_ORIGIN_PUT,    /* np_registry_register's: whoever renews it */
+    NP_ORIGIN_OWN,    /* joined by holders in this process */
+    NP_ORIGIN_FOREIGN /* the same, of another process's */
+};
+enum np_origin np_registry_origin(struct np_registry *r, const char *id);
 /* `who` is gone: leaves and unreserves all it has. Not from inside a watch. */
 void np_registry_drop_holder(struct np_registry *r, const void *who);
 /* A worker is gone: what only it held stands until its lease ends, for another to join; what has no

@@ -228,11 +228,13 @@ enum neap_err np_registry_leave(struct np_registry *r, const char *id, const voi
     return np_registry_deregister(r, id);
 }
 
-bool np_registry_is_joined(struct np_registry *r, const char *id)
+enum np_origin np_registry_origin(struct np_registry *r, const char *id)
 {
     NP_REGISTRY_LOCKED(r);
     struct lease *l = find_lease(r, id);
-    return l != NULL && l->joined && l->nholders > 0;
+    if (l == NULL) return NP_ORIGIN_NONE;
+    if (l->joined) return NP_ORIGIN_OWN;
+    return l->nholders > 0 ? NP_ORIGIN_FOREIGN : NP_ORIGIN_PUT;
 }
 
 /* --- the end of holders */

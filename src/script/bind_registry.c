@@ -68,6 +68,33 @@ static int registry_put(lua_State *L)
     return err == NEAP_OK ? take_endpoint(L, e) : np_fail_info(L, &info);
 }
 
+/* mirror{the same} or mirror(id) → endpoint | nil, err: another process's instance, which stands
+ * for as long as a state of this process mirrors it. */
+static int registry_mirror(lua_State *L)
+{
+    struct np_registration reg = {.ttl = 0};
+    struct neap_errinfo info = {0};
+    struct np_endpoint *e = NULL;
+    struct np_script *s = np_script_of(L);
+    struct np_registry *r = registry_of(L);
+    const char *id = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
+    lua_settop(L, 1);
+    if (id == NULL) np_registration_read(L, 1, false, &reg);
+    if (id == NULL && reg.desc.id == NULL) np_misuse(L, "opts.id: required");
+    luaL_checkstack(L, 4, NULL);
+    lua_pushcfunction(L, push_endpoint);
+    np_registry_lock(r);
+    struct np_endpoint *now = id ? np_registry_get(r, id, &reg.ttl, NULL) : NULL;
+    enum neap_err err = id && !now ? NEAP_ENOTFOUND : NEAP_OK;
+    if (now != NULL) reg.desc = np_endpoint_describe(np_endpoint_ref(now));
+    reg.foreign = true;
+    if (err == NEAP_OK) err = np_registry_join(r, &reg, s, s->worker, now_of(L), &e, &info);
+    np_endpoint_unref(now);
+    np_registry_unlock(r);
+    if (err == NEAP_ENOTFOUND) return np_fail(L, err, "no endpoint '%s'", id);
+    return err == NEAP_OK ? take_endpoint(L, e) : np_fail_info(L, &info);
+}
+
 static int result(lua_State *L, enum neap_err err, const char *id)
 {
     if (err == NEAP_ENOTFOUND) return np_fail(L, err, "no endpoint '%s'", id);
@@ -81,6 +108,21 @@ static int registry_deregister(lua_State *L)
 {
     const char *id = luaL_checkstring(L, 1);
     return result(L, np_registry_deregister(registry_of(L), id), id);
+}
+
+/* forget(id) → true | nil, err: this state mirrors it no longer. */
+static int registry_forget(lua_State *L)
+{
+    const char *id = luaL_checkstring(L, 1);
+    return result(L, np_registry_leave(registry_of(L), id, np_script_of(L)), id);
+}
+
+/* origin(id) → "own" (registered in this process, by any worker), "mirrored", "put" | nil */
+static int registry_origin(lua_State *L)
+{
+    static const char *const names[] = {NULL, "put", "own", "mirrored"};
+    lua_pushstring(L, names[np_registry_origin(registry_of(L), luaL_checkstring(L, 1))]);
+    return 1;
 }
 
 /* heartbeat(id) → true | nil, err */
@@ -360,6 +402,9 @@ int np_open_registry(lua_State *L)
                                          {"put", registry_put},
                                          {"deregister", registry_deregister},
                                          {"heartbeat", registry_heartbeat},
+                                         {"mirror", registry_mirror},
+                                         {"forget", registry_forget},
+                                         {"origin", registry_origin},
                                          {"get", registry_get},
                                          {"services", registry_services},
                                          {"index", registry_index},

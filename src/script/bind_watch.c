@@ -175,9 +175,12 @@ static int watch_tostring(lua_State *L)
 
 struct hold {
     struct np_drain drain;
+    struct np_activation activation;
+    bool active;
     bool draining;
     int64_t grace;
     struct np_link waiters;
+    struct np_link starters; /* who wait for the activation */
 };
 
 static void on_drain(struct np_drain *d, int64_t grace)
@@ -190,14 +193,41 @@ static void on_drain(struct np_drain *d, int64_t grace)
     np_wake_all(&h->waiters, NEAP_OK);
 }
 
+static void on_activated(struct np_activation *a)
+{
+    struct hold *h = np_container_of(a, struct hold, activation);
+    h->active = true;
+    np_wake_all(&h->starters, NEAP_OK);
+}
+
 int np_hold_new(lua_State *L)
 {
     struct hold *h = lua_newuserdatauv(L, sizeof *h, 0);
-    *h = (struct hold){.drain.drain = on_drain};
+    *h = (struct hold){.drain.drain = on_drain, .activation.fn = on_activated};
     np_link_init(&h->waiters);
+    np_link_init(&h->starters);
     luaL_setmetatable(L, HOLD);
     np_drain_add(&np_script_of(L)->shutdown, &h->drain);
+    np_activate(np_script_of(L), &h->activation);
     return 1;
+}
+
+static int active_k(lua_State *L, enum neap_err err, void *ctx)
+{
+    (void)err;
+    lua_pushboolean(L, ((struct hold *)ctx)->active);
+    return 1;
+}
+
+/* h:active() → true, once this state does the work and is not held beside an older one (false: it
+ * ended before) */
+static int hold_active(lua_State *L)
+{
+    struct hold *h = luaL_checkudata(L, 1, HOLD);
+    if (h->active || h->activation.fn == NULL) return active_k(L, NEAP_OK, h);
+    struct np_task *t = np_task_current(L);
+    np_wait_enqueue(&h->starters, &t->sleep);
+    return np_wait(L, &t->sleep, NP_NO_TIMEOUT, np_wait_dequeue, active_k, h);
 }
 
 static int wait_k(lua_State *L, enum neap_err err, void *ctx)
@@ -221,6 +251,9 @@ static int hold_done(lua_State *L)
 {
     struct hold *h = luaL_checkudata(L, 1, HOLD);
     np_drain_remove(&h->drain);
+    np_activation_cancel(&h->activation);
+    h->activation.fn = NULL;
+    np_wake_all(&h->starters, NEAP_OK);
     return 0;
 }
 
@@ -232,7 +265,8 @@ void np_watch_open(lua_State *L)
                                           {"__close", watch_close},
                                           {"__tostring", watch_tostring},
                                           {NULL, NULL}};
-    static const luaL_Reg hold_methods[] = {{"wait", hold_wait}, {"done", hold_done}, {NULL, NULL}};
+    static const luaL_Reg hold_methods[] = {
+        {"wait", hold_wait}, {"active", hold_active}, {"done", hold_done}, {NULL, NULL}};
     static const luaL_Reg hold_meta[] = {{"__gc", hold_done}, {"__close", hold_done}, {NULL, NULL}};
     np_type_new(L, WATCH, watch_methods, watch_meta);
     np_type_new(L, HOLD, hold_methods, hold_meta);

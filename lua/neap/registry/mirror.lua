@@ -1,4 +1,7 @@
 --- One service of a connected registry, kept in the embedded one by blocking queries.
+---
+--- Every worker mirrors for itself, and so does a state that takes over in a reload: an endpoint stands while
+--- one of them mirrors it. What this process itself announced is not mirrored, whichever worker did.
 
 local core = require "neap.core.registry"
 local http = require "neap.http"
@@ -13,21 +16,34 @@ local M = {}
 local Mirror = {}
 Mirror.__index = Mirror
 
-local function own_ids()
-  local ids = {}
-  for _, registration in ipairs(core.registrations()) do ids[registration.id] = true end
-  return ids
+-- Whether it is an instance of this process, under its own id or the one it is announced with.
+local function is_own(self, options)
+  if self.remote:is_own(options.id) then return true end
+  for _, endpoint in ipairs(core.lookup(options.name) or {}) do
+    if endpoint.address == options.address and core.origin(endpoint.id) == "own" then
+      if options.id == endpoint.id or options.id == wire.announced_id(endpoint) then return true end
+    end
+  end
+  return false
+end
+
+-- What others mirror already is known, even while the registry cannot be reached.
+local function adopt(self)
+  for _, endpoint in ipairs(core.lookup(self.name) or {}) do
+    local id = endpoint.id
+    if core.origin(id) == "mirrored" and core.mirror(id) then self.ids[id] = true end
+  end
 end
 
 -- Puts what the registry lists into the embedded one. `keep`: what it does not list stays.
 local function apply(self, list, keep)
-  local own, listed = own_ids(), {}
+  local listed = {}
   for _, entry in ipairs(list) do
     local options = type(entry) == "table" and wire.from_health(entry)
-    if options and options.name == self.name and not self.remote:is_own(options.id) then
-      if own[options.id] then options.id = options.id .. "@" .. options.address end
+    if options and options.name == self.name and not is_own(self, options) then
+      if core.origin(options.id) == "own" then options.id = options.id .. "@" .. options.address end
       listed[options.id] = true
-      local ok, err = core.put(options)
+      local ok, err = core.mirror(options)
       if ok then
         self.ids[options.id] = true
       else
@@ -39,7 +55,7 @@ local function apply(self, list, keep)
   for id in pairs(self.ids) do
     if not listed[id] then
       self.ids[id] = nil
-      core.deregister(id)
+      core.forget(id)
     end
   end
 end
@@ -116,6 +132,7 @@ function M.new(remote, name)
     keep_until = 0,
     first = task.future(),
   }, Mirror)
+  adopt(self)
   remote:run(function()
     if not self.closed then self.runner = task.spawn(run, self) end
   end)
@@ -127,7 +144,7 @@ function Mirror:close()
   self.closed = true
   if self.runner then self.runner:cancel() end
   self.first:resolve(false)
-  for id in pairs(self.ids) do core.deregister(id) end
+  for id in pairs(self.ids) do core.forget(id) end
   self.ids = {}
 end
 

@@ -1,7 +1,8 @@
 --- What this process registered, announced to a connected registry and kept alive there.
 ---
 --- One task for each registration: it announces, renews at a third of the time to live, announces again
---- when the registry has forgotten it, and withdraws when the registration ends.
+--- when the registry has forgotten it, and withdraws when the registration ends. Every worker announces
+--- what its own state registered; a state that another one takes over from leaves what is registered still.
 
 local core = require "neap.core.registry"
 local http = require "neap.http"
@@ -18,10 +19,8 @@ local NO_LEASE = 30 -- seconds after which what has no lease is announced anew
 local Publisher = {}
 Publisher.__index = Publisher
 
--- An id that is this process's own in a whole fleet: one that was made up here may be made up elsewhere.
 local function remote_id(registration)
-  if not registration.automatic then return registration.id end
-  return registration.name .. "-" .. registration.address
+  return registration.automatic and wire.announced_id(registration) or registration.id
 end
 
 local function put(self, path, body)
@@ -50,6 +49,7 @@ end
 
 local function withdraw(self, entry)
   if not entry.announced then return end
+  if entry.handed_over and core.origin(entry.registration.id) == "own" then return end
   entry.announced = false
   put(self, "/v1/agent/service/deregister/" .. escaped(entry.announced_id))
 end
@@ -155,9 +155,11 @@ local function finish(self, timeout)
   for entry in pairs(self.leaving) do entry.runner:cancel() end
 end
 
--- The host is stopping: it is waited until the registry knows that what ran here is gone.
+-- The state is stopping: it is waited until the registry knows that what ran here is gone. What others in
+-- this process hold, and announce, is not.
 local function drain(self)
   local grace = self.hold:wait()
+  for _, entry in pairs(self.entries) do entry.handed_over = true end
   if grace > 0 then finish(self, math.min(grace, self.remote.opts.timeout)) end
   self.hold:done()
 end
@@ -169,8 +171,12 @@ function M.new(remote)
   self.watch = assert(core.watch())
   self.hold = core.hold()
   remote:run(function()
-    for _, registration in ipairs(core.registrations()) do publish(self, registration) end
-    task.spawn(follow_changes, self)
+    self.starter = task.spawn(function()
+      -- Beside an older state nothing is registered yet.
+      if not self.hold:active() then return end
+      for _, registration in ipairs(core.registrations()) do publish(self, registration) end
+      follow_changes(self)
+    end)
     self.drainer = task.spawn(drain, self)
   end)
   return self

@@ -67,6 +67,13 @@ function M.registration(id, endpoint, ttl)
   }
 end
 
+---The id under which an instance is announced whose own was made up: one that is its own in a whole fleet.
+---@param endpoint neap.Endpoint|neap.registry.Registration
+---@return string
+function M.announced_id(endpoint)
+  return endpoint.name .. "-" .. endpoint.address
+end
+
 ---A service as /v1/agent/services and the like show it.
 ---@param endpoint neap.Endpoint
 ---@return table

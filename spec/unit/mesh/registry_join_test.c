@@ -170,8 +170,13 @@ static void what_others_run_is_joined_by_its_id_only(void **state)
     np_endpoint_unref(e);
     struct np_endpoint *own = join(rig.r, NULL, "h:1", &you);
     assert_string_not_equal(own->id, "far");
-    assert_false(np_registry_is_joined(rig.r, "far"));
-    assert_true(np_registry_is_joined(rig.r, own->id));
+    struct np_registration told = reg_make("goods", "told", "h:1", 0);
+    assert_ok(np_registry_register(rig.r, &told, 0, NULL, NULL));
+    assert_int_equal(np_registry_origin(rig.r, "far"), NP_ORIGIN_FOREIGN);
+    assert_int_equal(np_registry_origin(rig.r, own->id), NP_ORIGIN_OWN);
+    assert_int_equal(np_registry_origin(rig.r, "told"), NP_ORIGIN_PUT);
+    assert_int_equal(np_registry_origin(rig.r, "none"), NP_ORIGIN_NONE);
+    assert_ok(np_registry_deregister(rig.r, "told"));
     assert_ok(np_registry_leave(rig.r, "far", &me));
     assert_int_equal(count(rig.r), 2);
     np_registry_drop_worker(rig.r, 1); /* it has no lease: nobody is left to remove it */
