@@ -9,6 +9,7 @@ NEAP_BOUNDS=1 (scripts/test --bounds) says that the program is a release build o
 then tests also assert the bounds of time and memory that the issue names.
 """
 
+import ctypes
 import http.client
 import os
 import re
@@ -28,6 +29,8 @@ SOURCE = os.environ.get("NEAP_SOURCE", ".")
 BOUNDS = os.environ.get("NEAP_BOUNDS") == "1"
 PATIENCE = 60
 
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _started = []  # services and load, in their order
 _directory = tempfile.mkdtemp(prefix="neap-e2e-")
 
@@ -43,6 +46,11 @@ def write(name, text):
         f.write(text)
     os.replace(path(name + ".new"), path(name))
     return path(name)
+
+
+def _end_with_test():
+    """In a child: it is killed when the test is, which then cannot clean up."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Failed(Exception):
@@ -73,7 +81,8 @@ class Service:
     """`neap run OPTIONS SCRIPT ARGS`, or any other command with `argv`."""
 
     def __init__(self, script=None, *args, options=(), argv=None, env=None, files=None, cwd=None, pass_fds=()):
-        def limit():
+        def prepare():
+            _end_with_test()
             if files:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
@@ -82,7 +91,7 @@ class Service:
         self._change = threading.Condition()
         self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}, cwd=cwd,
-                                        text=True, errors="replace", preexec_fn=limit, pass_fds=pass_fds)
+                                        text=True, errors="replace", preexec_fn=prepare, pass_fds=pass_fds)
         self.pid = self.process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -181,7 +190,8 @@ function done() io.write("\\nbodies:\\n", thread:get "bodies", "\\n") end
         if bodies:
             argv += ["-s", write("load.lua", Load.SCRIPT)]
         self.process = subprocess.Popen(argv + [f"http://{address[0]}:{address[1]}{url}"],
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                        preexec_fn=_end_with_test)
         _started.append(self)
         until(lambda: self._sockets() >= connections, "wrk has connected")
 
