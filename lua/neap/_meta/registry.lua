@@ -42,6 +42,12 @@ local registry = {}
 ---lives, also when the object is not kept; it leaves the registry when the host begins to stop, before the
 ---servers that were made before it stop accepting. An id that is registered already is updated in place
 ---and keeps its statistics.
+---
+---Workers that register one service at one address, without an id or with the same, have one endpoint: it stands
+---until the last of them deregisters it, and while one of them renews it. If they describe it differently
+---(tags, meta, weight), the last one's word stands. Code that takes over in a reload joins the endpoint of the
+---code before it, at the switch; nobody sees a change unless something differs. Twice in one script is two
+---endpoints.
 ---@param opts neap.registry.RegisterOptions
 ---@return neap.registry.Registration? registration
 ---@return neap.Error? err ELIMIT
@@ -96,7 +102,7 @@ function registry.index(name) end
 ---@return neap.registry.Service[]
 function registry.services() end
 
----What this process's scripts registered and is still registered.
+---What this worker's scripts registered and is still registered.
 ---@return neap.registry.Registration[]
 function registry.registrations() end
 
