@@ -34,8 +34,8 @@ local policy_fields = schema.new {
   update = "callable",
 }
 
----Lists that name one address share what is known of it (requests in flight, latency, errors): in all workers,
----and with the code before a reload.
+---Lists that name one address share what is known of it (requests in flight, latency, errors): in all
+---workers, and with the code before a reload.
 ---@class neap.balancer.Options
 ---@field service? string the service whose instances it follows
 ---@field tags? string[] only instances that carry each of these
