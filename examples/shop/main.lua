@@ -7,6 +7,8 @@
 
 local directory = arg[0]:match "^(.*/)" or ""
 
+local neap = require "neap"
+
 local function run(script, ...)
   return assert(loadfile(directory .. script))(...)
 end
@@ -17,6 +19,8 @@ for i = 1, 3 do run("goods.lua", "goods-" .. i) end
 run "orders.lua"
 run "billing.lua"
 local gateway = run("gateway.lua", port)
+
+if neap.worker.id > 0 then return end -- with --workers, each has loaded all of it
 
 print(([[
 the shop is open:

@@ -22,7 +22,7 @@ local order_fields = neap.schema.new {
   quantity = { "integer", required = true, min = 1, max = 1000 },
 }
 
-local orders = {}
+local orders = neap.shared "orders" -- one for all workers, and it outlives a reload; the last id is in "last"
 
 local app = neap.http.app()
 
@@ -40,22 +40,23 @@ app:post("/orders", function(req)
   local item = res:json()
 
   local order = {
-    id = #orders + 1,
+    id = orders:incr "last",
     goods = wish.goods,
     name = item.name,
     quantity = wish.quantity,
     total = item.price * wish.quantity,
     priced_by = item.served_by,
   }
-  orders[order.id] = order
-  neap.bus.publish("orders.created", neap.json.encode(order))
+  local text = neap.json.encode(order)
+  orders:set(tostring(order.id), text)
+  neap.bus.publish("orders.created", text)
   return 201, order, { location = "/orders/" .. order.id }
 end)
 
 app:get("/orders/:id", function(req)
-  local order = orders[math.tointeger(req.params.id)]
+  local order = tonumber(req.params.id) and orders:get(req.params.id)
   if not order then return 404, { error = "no such order" } end
-  return order
+  return neap.json.decode(order)
 end)
 
 local server = assert(neap.http.serve { app = app })
