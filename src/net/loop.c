@@ -116,7 +116,6 @@ enum neap_err np_loop_init(struct np_loop *loop, uv_loop_t *uv, struct np_log *l
     np_heap_init(&loop->timers);
     np_link_init(&loop->deferred);
     np_link_init(&loop->lingering);
-    np_link_init(&loop->at_end);
     np_defer_init(&loop->timers_again, timers_again);
     loop->timer_at = NP_TIME_NEVER;
     np_mpsc_init(&loop->posts);
@@ -158,12 +157,6 @@ static void own_handle_closed(uv_handle_t *h)
 {
     struct np_loop *loop = h->data;
     if (--loop->own_handles > 0) return;
-    while (!np_list_empty(&loop->at_end)) {
-        struct np_link *l = loop->at_end.prev;
-        np_list_remove(l);
-        struct np_loop_end *e = np_container_of(l, struct np_loop_end, link);
-        e->fn(e);
-    }
     np_heap_fini(&loop->timers);
     np_free(loop->read_buf);
     loop->read_buf = NULL;
@@ -217,12 +210,6 @@ void np_loop_fini(struct np_loop *loop, void (*closed)(void *arg), void *arg)
     np_streams_stop_lingering(loop);
     if (loop->handles == 0) close_own_handles(loop);
     if (loop->owns_uv) fini_own_uv(loop);
-}
-
-void np_loop_at_end(struct np_loop *loop, struct np_loop_end *e, void (*fn)(struct np_loop_end *e))
-{
-    e->fn = fn;
-    np_list_push_back(&loop->at_end, &e->link);
 }
 
 void np_loop_retain(struct np_loop *loop)

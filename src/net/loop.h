@@ -52,7 +52,6 @@ struct np_loop {
     struct np_link lingering;          /* of struct np_stream: the loop\'s end closes them */
     struct np_dns *dns;                /* made at first use */
     const struct np_netpolicy *policy; /* not owned: where it may connect to; NULL: anywhere */
-    struct np_link at_end;             /* of struct np_loop_end */
     size_t handles;                    /* streams, listeners, sockets, lookups not yet gone */
     void (*closed)(void *arg);
     void *closed_arg;
@@ -104,14 +103,6 @@ void np_loop_await_posts(struct np_loop *loop, bool on);
 
 /* Calls what is due and arms the uv timer for the rest; timer.c's, run by the loop. */
 void np_timers_run(struct np_loop *loop);
-
-/* Called once everything opened on the closing loop is gone, last asked first: for memory that such
- * things look at until their very end. May free the memory it stands in. */
-struct np_loop_end {
-    struct np_link link;
-    void (*fn)(struct np_loop_end *e);
-};
-void np_loop_at_end(struct np_loop *loop, struct np_loop_end *e, void (*fn)(struct np_loop_end *e));
 
 /* For what is opened on the loop: one more in `handles`, one gone (its memory is free). */
 void np_loop_retain(struct np_loop *loop);

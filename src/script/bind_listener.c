@@ -15,8 +15,8 @@
 #define DRAIN_LINGER NP_NS_PER_SEC
 
 struct llistener {
-    struct np_script *script;
-    struct np_listener *l; /* NULL when its transport is gone */
+    struct np_script *script; /* NULL once the state closes */
+    struct np_listener *l;    /* NULL when its transport is gone */
     struct llistener **handle;
     struct np_llistener_options opts;
     bool has_handler;
@@ -45,7 +45,7 @@ static void release(struct llistener *ll)
 {
     if (ll->l || !np_list_empty(&ll->conns) || ll->ending) return;
     np_drain_remove(&ll->drain);
-    if (!ll->script->closing) {
+    if (ll->script && !ll->script->closing) {
         if (ll->handler_ref != LUA_NOREF) np_unref(ll->script, ll->handler_ref);
         if (ll->self_ref != LUA_NOREF) np_unref(ll->script, ll->self_ref);
         ll->handler_ref = ll->self_ref = LUA_NOREF;
@@ -171,6 +171,7 @@ static void on_state_closing(struct np_at_close *a)
         if (!c->ls->gone) conn_end(c);
     }
     ll->ending = false;
+    ll->script = NULL;
     release(ll);
 }
 

@@ -142,18 +142,15 @@ static void on_handle_closed(uv_handle_t *h)
 {
     struct np_sched *sched = h->data;
     struct np_script *s = np_container_of(sched, struct np_script, sched);
-    if (--s->open_handles == 0) np_loop_release(s->loop);
-}
-
-static void on_loop_end(struct np_loop_end *e)
-{
-    np_free(np_container_of(e, struct np_script, end));
+    if (--s->open_handles > 0) return;
+    struct np_loop *loop = s->loop;
+    np_free(s);
+    np_loop_release(loop);
 }
 
 static void close_handles(struct np_script *s)
 {
     struct np_sched *sched = &s->sched;
-    np_loop_at_end(s->loop, &s->end, on_loop_end);
     sched->idle.data = sched;
     uv_close((uv_handle_t *)&sched->prepare, on_handle_closed);
     uv_close((uv_handle_t *)&sched->check, on_handle_closed);
@@ -228,16 +225,17 @@ void np_unref(struct np_script *s, int ref)
 
 void np_at_close_add(struct np_script *s, struct np_at_close *c)
 {
-    np_list_push_back(&s->at_close, &c->link);
+    np_link_init(&c->link);
+    if (!s->ending) np_list_push_back(&s->at_close, &c->link);
 }
 
 void np_activate(struct np_script *s, struct np_activation *a)
 {
-    if (s->held) {
-        np_list_push_back(&s->activations, &a->link);
-    } else {
-        np_link_init(&a->link);
+    np_link_init(&a->link);
+    if (!s->held) {
         a->fn(a);
+    } else if (!s->ending) {
+        np_list_push_back(&s->activations, &a->link);
     }
 }
 

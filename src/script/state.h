@@ -71,10 +71,9 @@ struct np_script {
     struct np_registry_view *view;  /* the worker's, of `registry` */
     struct np_watch_slot *watchdog; /* the worker's; NULL: nobody watches */
     bool sandbox;                   /* see sandbox.h */
-    unsigned open_handles;          /* of the scheduler */
-    struct np_loop_end end; /* the memory goes last: what closes later than this looks at it */
-    void *host;             /* its struct np_runtime */
-    void *owner;            /* the host's own back pointer */
+    unsigned open_handles;          /* of the scheduler; the memory goes with the last */
+    void *host;                     /* its struct np_runtime */
+    void *owner;                    /* the host's own back pointer */
 };
 
 struct np_script_options {
@@ -98,7 +97,8 @@ struct np_script_options {
 NEAP_MUST_CHECK enum neap_err np_script_new(const struct np_script_options *opts,
                                             struct np_script **out, struct neap_errinfo *info);
 /* Cancels every task (they get no further turn to wait) and closes the state; objects that close
- * asynchronously do so as the loop runs on. */
+ * asynchronously do so as the loop runs on, and may not look at the state from then on: its memory
+ * goes in the loop's next turn. */
 void np_script_free(struct np_script *s);
 
 /* The script a state or coroutine belongs to. */
@@ -122,6 +122,7 @@ struct np_at_close {
     struct np_link link;
     void (*fn)(struct np_at_close *c);
 };
+/* From a finaliser of a state that closes: it is not called any more. */
 void np_at_close_add(struct np_script *s, struct np_at_close *c);
 void np_at_close_remove(struct np_at_close *c);
 
