@@ -57,12 +57,15 @@ static void what_has_expired_makes_room_before_what_has_not(void **state)
     char key[16];
     struct np_shared_value v = integer(1);
     (void)state;
-    open_map(&maps, &m, NP_SHARED_MIN_BYTES);
-    for (int i = 0; i < 200; i++) { /* older, and over by then */
+    /* Keys fall into parts of the map by chance: half as many again would still not fill one, and
+     * twice as many fill all. */
+    enum { COUNT = 5120 };
+    open_map(&maps, &m, 16 * NP_SHARED_MIN_BYTES);
+    for (int i = 0; i < COUNT; i++) { /* older, and over by then */
         snprintf(key, sizeof key, "old%d", i);
         assert_ok(np_shared_set(m, key, strlen(key), &v, 10, 0, NP_SHARED_ALWAYS));
     }
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < COUNT; i++) {
         snprintf(key, sizeof key, "new%d", i);
         assert_ok(np_shared_set(m, key, strlen(key), &v, 0, 20, NP_SHARED_ALWAYS));
     }
