@@ -104,18 +104,70 @@ static void end_round(struct np_reload *r)
 
 /* --- switching */
 
-static void answer_switched(struct np_worker *w0, void *arg)
+/* A worker's turn to switch, and then its answer: there is no way back from here, so that all of
+ * them are made before the first is sent. */
+struct turn {
+    struct np_post post;
+    struct turn *next;
+    struct np_worker *worker;
+    unsigned serial;
+};
+
+static void on_switched(struct np_post *p, struct np_loop *loop)
 {
-    struct np_reload *r = &w0->host->reload;
-    if (w0->host->closing || r->phase != NP_RELOAD_SWITCHING) return;
-    if (r->serial != (unsigned)(uintptr_t)arg) return;
-    if (--r->left == 0) end_round(r);
+    (void)loop;
+    struct turn *t = np_container_of(p, struct turn, post);
+    struct np_reload *r = &t->worker->host->reload;
+    bool wanted = r->phase == NP_RELOAD_SWITCHING && r->serial == t->serial;
+    np_free(t);
+    if (wanted && !r->host->closing && --r->left == 0) end_round(r);
 }
 
-static void do_switch(struct np_worker *w, void *arg)
+static void do_switch(struct np_post *p, struct np_loop *loop)
 {
-    if (!w->stopping) np_worker_switch(w);
-    np_worker_call(w->host->workers[0], answer_switched, arg);
+    (void)loop;
+    struct turn *t = np_container_of(p, struct turn, post);
+    if (!t->worker->stopping) np_worker_switch(t->worker);
+    p->fn = on_switched;
+    np_loop_post(np_host_loop(t->worker->host), p);
+}
+
+static void free_turns(struct turn *t)
+{
+    while (t) {
+        struct turn *next = t->next;
+        np_free(t);
+        t = next;
+    }
+}
+
+static enum neap_err make_turns(struct np_reload *r, struct turn **out)
+{
+    neap_t *n = r->host;
+    struct turn *all = NULL;
+    for (unsigned i = 0; i < n->options.workers; i++) {
+        if (!concerns(r, i)) continue;
+        struct turn *t = np_alloc(sizeof *t);
+        if (!t) {
+            free_turns(all);
+            return NEAP_ENOMEM;
+        }
+        *t = (struct turn){{.fn = do_switch}, all, n->workers[i], r->serial};
+        all = t;
+    }
+    *out = all;
+    return NEAP_OK;
+}
+
+static void send_turns(struct np_reload *r, struct turn *t)
+{
+    r->left = 0;
+    while (t) {
+        struct turn *next = t->next;
+        r->left++;
+        np_loop_post(&t->worker->loop, &t->post);
+        t = next;
+    }
 }
 
 static void do_discard(struct np_worker *w, void *arg)
@@ -135,6 +187,8 @@ static void to_all(struct np_reload *r, void (*fn)(struct np_worker *w, void *ar
 static void all_loaded(struct np_reload *r)
 {
     neap_t *n = r->host;
+    struct turn *turns = NULL;
+    if (!r->err) r->err = make_turns(r, &turns);
     if (r->err) {
         to_all(r, do_discard);
         end_round(r);
@@ -142,8 +196,10 @@ static void all_loaded(struct np_reload *r)
     }
     r->phase = NP_RELOAD_SWITCHING;
     if (r->only < 0) np_onces_go_over(n->runtime.onces, n->generation);
-    r->left = r->only < 0 ? n->options.workers : 1;
-    to_all(r, do_switch);
+    send_turns(r, turns);
+    np_timer_stop(&r->timer);
+    if (np_timer_start(&r->timer, np_seconds(load_timeout(n))) != NEAP_OK)
+        np_logf(n->log, NP_LOG_WARN, "no memory for a timer: the reload waits for every worker");
 }
 
 /* --- loading */
@@ -251,6 +307,10 @@ static void on_timeout(struct np_timer *t)
     if (r->phase == NP_RELOAD_STARTING) {
         r->serial++;
         settle_first(r); /* it may well be a main chunk that goes on for ever */
+        return;
+    }
+    if (r->phase == NP_RELOAD_SWITCHING) { /* who is stuck switches when it comes back */
+        end_round(r);
         return;
     }
     snprintf(text, sizeof text,

@@ -43,12 +43,6 @@ void np_host_worker_stopped(neap_t *n, struct np_worker *w)
     if (n->options.on_stopped) n->options.on_stopped(n, n->options.user);
 }
 
-static void stop_worker(struct np_worker *w, void *arg)
-{
-    bool now = arg != NULL;
-    np_worker_stop(w, now ? 0 : np_seconds(w->host->options.drain_timeout));
-}
-
 /* Who has not answered is stuck; the others need not wait for it. */
 void np_host_stop_overdue(struct np_timer *t)
 {
@@ -88,7 +82,7 @@ void np_host_stop(neap_t *n, enum np_stop_request how)
     if (!again) np_reload_stop(n);
     if (!again && n->options.on_stopping) n->options.on_stopping(n, n->options.user);
     for (unsigned i = 0; i < n->options.workers; i++)
-        np_worker_call(n->workers[i], stop_worker, how == NP_STOP_NOW ? n : NULL);
+        np_worker_stop(n->workers[i], how == NP_STOP_NOW);
 }
 
 void np_host_fail_late(neap_t *n, enum neap_err err, const char *message)

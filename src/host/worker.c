@@ -81,9 +81,11 @@ void np_worker_switch(struct np_worker *w)
 
 /* --- stopping */
 
-static void tell_stopped(struct np_worker *w0, void *worker)
+static void tell_stopped(struct np_post *p, struct np_loop *loop)
 {
-    np_host_worker_stopped(w0->host, worker);
+    (void)loop;
+    struct np_worker *w = np_container_of(p, struct np_worker, stopped_call);
+    np_host_worker_stopped(w->host, w);
 }
 
 static void check_stopped(struct np_worker *w)
@@ -92,11 +94,17 @@ static void check_stopped(struct np_worker *w)
     if (!np_list_empty(&w->retiring) || (w->current && !w->current->drained)) return;
     w->expired = w->expired || (w->current && w->current->expired);
     w->stop_told = true; /* worker 0 looks at it now */
-    np_worker_call(w->host->workers[0], tell_stopped, w);
+    w->stopped_call.fn = tell_stopped;
+    np_loop_post(np_host_loop(w->host), &w->stopped_call);
 }
 
-void np_worker_stop(struct np_worker *w, int64_t grace)
+static void stop(struct np_post *p, struct np_loop *loop)
 {
+    (void)loop;
+    struct np_worker *w = np_container_of(p, struct np_worker, stop_call);
+    atomic_store(&w->stop_queued, false);
+    bool now = atomic_load(&w->stop_now);
+    int64_t grace = now ? 0 : np_seconds(w->host->options.drain_timeout);
     struct np_link *l;
     w->stopping = true;
     np_worker_discard(w);
@@ -108,6 +116,14 @@ void np_worker_stop(struct np_worker *w, int64_t grace)
         np_instance_stop(w->current, grace);
     }
     check_stopped(w);
+}
+
+void np_worker_stop(struct np_worker *w, bool now)
+{
+    if (now) atomic_store(&w->stop_now, true);
+    if (atomic_exchange(&w->stop_queued, true)) return;
+    w->stop_call.fn = stop;
+    np_loop_post(&w->loop, &w->stop_call);
 }
 
 void np_worker_depose(struct np_worker *w)

@@ -7,6 +7,8 @@
 #ifndef NP_HOST_WORKER_H
 #define NP_HOST_WORKER_H
 
+#include <stdatomic.h>
+
 #include "host/instance.h"
 #include "net/loop.h"
 
@@ -34,6 +36,12 @@ struct np_worker {
     bool expired;    /* something had not drained in time */
     bool quit;       /* its thread is to end */
     bool has_thread; /* all but the first */
+    /* What must get through where no memory is left: */
+    struct np_post quit_call;
+    struct np_post stop_call;
+    struct np_post stopped_call; /* to worker 0 */
+    atomic_bool stop_queued;
+    atomic_bool stop_now; /* no grace */
     uv_thread_t thread;
     uv_sem_t opened; /* posted by the thread when it is open, or has failed */
     enum neap_err open_err;
@@ -71,8 +79,8 @@ NEAP_MUST_CHECK enum neap_err np_worker_load(struct np_worker *w, struct np_sour
 /* Asks the other workers whether they have anything left to do; runs worker 0's loop meanwhile. */
 bool np_workers_idle(neap_t *n);
 
-/* Begins a stop, or shortens its grace. */
-void np_worker_stop(struct np_worker *w, int64_t grace);
+/* Begins a stop, or shortens its grace. Any thread. */
+void np_worker_stop(struct np_worker *w, bool now);
 /* An instance of the worker's has drained, or not in time. */
 void np_worker_instance_gone(struct np_worker *w, bool expired);
 /* A main chunk failed after its instance was loaded: ends the host's run. */

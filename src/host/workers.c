@@ -147,11 +147,10 @@ enum neap_err np_workers_start(neap_t *n)
     return err;
 }
 
-static void quit(struct np_worker *w, void *arg)
+static void quit(struct np_post *p, struct np_loop *loop)
 {
-    (void)arg;
-    w->quit = true;
-    np_loop_stop(&w->loop);
+    np_container_of(p, struct np_worker, quit_call)->quit = true;
+    np_loop_stop(loop);
 }
 
 static bool wait_for(struct np_worker *w, const bool *what, int64_t until)
@@ -196,7 +195,9 @@ static bool each_thread(neap_t *n, bool (*fn)(struct np_worker *w, int64_t until
 static bool ask_to_quit(struct np_worker *w, int64_t until)
 {
     (void)until;
-    return !w->has_thread || w->open_err || np_worker_call(w, quit, NULL);
+    w->quit_call.fn = quit; /* needs no memory: a thread that is not told would not end */
+    if (w->has_thread && !w->open_err) np_loop_post(&w->loop, &w->quit_call);
+    return true;
 }
 
 static bool wait_dropped(struct np_worker *w, int64_t until)

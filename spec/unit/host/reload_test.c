@@ -541,6 +541,48 @@ static void reloads_leave_nothing_behind(void **state)
     assert_true(many < few + 15);
 }
 
+static void stop_in_any_case(neap_t *n, enum neap_err err, const char *message, void *user)
+{
+    (void)message;
+    *(enum neap_err *)user = err;
+    neap_stop(n);
+}
+
+static void reload_in_any_case(neap_t *n, void *user)
+{
+    (void)user;
+    neap_reload(n);
+}
+
+static enum neap_err reload_two(void *arg)
+{
+    enum neap_err reloaded = NEAP_OK;
+    neap_options o = NEAP_OPTIONS_INIT;
+    neap_t *n;
+    (void)arg;
+    o.log_level = "off";
+    o.workers = 2;
+    o.script_load_timeout = 0.02;
+    o.drain_timeout = 0.02;
+    o.keep_alive = true;
+    o.on_ready = reload_in_any_case;
+    o.on_reloaded = stop_in_any_case;
+    o.user = &reloaded;
+    enum neap_err err = neap_open(&o, &n);
+    if (err) return err;
+    err = neap_load_string(n, "x = 1", 5, "text");
+    if (!err) err = neap_run(n);
+    if (!err) err = reloaded;
+    neap_close(n);
+    return err ? NEAP_ENOMEM : NEAP_OK;
+}
+
+static void lost_memory_is_survived(void **state)
+{
+    (void)state;
+    assert_true(np_test_oom(reload_two, NULL) > 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -557,6 +599,7 @@ int main(void)
         cmocka_unit_test(a_call_of_c_ends_on_the_code_it_began_on),
         cmocka_unit_test(a_host_on_a_programs_loop_reloads),
         cmocka_unit_test(reloads_leave_nothing_behind),
+        cmocka_unit_test(lost_memory_is_survived),
     };
     return cmocka_run_group_tests_name("host.reload", tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "rig.h"
 
@@ -17,6 +18,9 @@ struct rig {
     enum neap_err reload_err;
     char reload_words[256];
     neap_call *kept;
+    neap_call *all_kept[8];
+    int nkept;
+    int readies;
     const char *path; /* of the script … */
     const char *next; /* … and what stands there when all have loaded it */
 };
@@ -54,7 +58,8 @@ static void later(neap_call *call, void *user)
 /* keep(): is never finished by itself. */
 static void keep(neap_call *call, void *user)
 {
-    ((struct rig *)user)->kept = call;
+    struct rig *rig = user;
+    rig->kept = rig->all_kept[rig->nkept++] = call;
 }
 
 static void on_reloaded(neap_t *n, enum neap_err err, const char *message, void *user)
@@ -77,6 +82,7 @@ static void write_file(const char *path, const char *text)
 static void on_ready(neap_t *n, void *user)
 {
     struct rig *rig = user;
+    rig->readies++;
     if (!rig->next) return;
     write_file(rig->path, rig->next);
     neap_reload(n);
@@ -257,6 +263,133 @@ static void a_main_chunk_that_goes_on_says_when_it_is_ready(void **state)
     neap_close(rig.n);
 }
 
+/* --- on a program's loop */
+
+static void set_flag(void *user)
+{
+    *(bool *)user = true;
+}
+
+static void workers_stand_beside_a_programs_loop(void **state)
+{
+    int64_t live = np_alloc_live();
+    uv_loop_t loop;
+    struct rig rig;
+    bool closed = false;
+    (void)state;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    rig_open(&rig, 3);
+    assert_ok(neap_attach(rig.n, &loop));
+    load(rig.n, "local host, w = require 'neap.host', require 'neap.worker'\n"
+                "assert(host.note(w.id) == w.id * 10)\n"
+                "require 'neap.task'.spawn(host.keep)");
+    while (!rig.notes[0] || !rig.notes[1] || !rig.notes[2] || rig.readies == 0)
+        uv_run(&loop, UV_RUN_ONCE);
+    assert_int_equal(rig.strangers, 0);
+    neap_close_with(rig.n, set_flag, &closed);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_true(closed);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    for (int i = 0; i < rig.nkept; i++)
+        neap_call_finish(rig.all_kept[i]);
+    assert_no_leak(live);
+}
+
+/* --- values and messages between workers */
+
+static void values_go_round_until_all_have_ended(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        struct rig rig;
+        rig_open(&rig, 4);
+        load(rig.n, "local host, w = require 'neap.host', require 'neap.worker'\n"
+                    "w.on_message(function(v, from)\n"
+                    "  assert(from == (w.id - 1) % 4 and v.text == 'round')\n"
+                    "  if v.hops == 0 then return host.note(w.id) end\n"
+                    "  assert(w.send((w.id + 1) % 4, { hops = v.hops - 1, text = v.text }))\n"
+                    "end)\n"
+                    "if w.id == 3 then\n"
+                    "  for i = 1, 3 do assert(w.send(0, { hops = 200, text = 'round' })) end\n"
+                    "end");
+        assert_ok(neap_run(rig.n)); /* nobody waits for anything but what is on its way */
+        assert_int_equal(rig.notes[0], 3);
+        neap_close(rig.n);
+    }
+}
+
+static void a_broadcast_reaches_all_but_its_sender(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, 4);
+    load(rig.n,
+         "local host, w = require 'neap.host', require 'neap.worker'\n"
+         "w.on_message(function(v, from) assert(v == nil and from == 2) host.note(w.id) end)\n"
+         "local ok, err = w.send(4, 1)\n"
+         "assert(ok == nil and err.code == 'ENOTFOUND')\n"
+         "assert(not pcall(w.broadcast, print))");
+    load(rig.n, "local w = require 'neap.worker'\n"
+                "if w.id == 2 then assert(w.broadcast(nil)) end");
+    enum neap_err err = neap_run(rig.n);
+    if (err) fail_msg("%s", neap_error(rig.n));
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(rig.notes[i], i != 2);
+    neap_close(rig.n);
+}
+
+static void pick_and_stop(neap_call *call, void *user)
+{
+    struct rig *rig = user;
+    neap_picked p[2];
+    neap_call_finish(call);
+    for (int i = 0; i < 2; i++)
+        assert_ok(neap_pick(rig->n, "goods", "round_robin", NULL, &p[i]));
+    assert_string_not_equal(p[0].id, p[1].id);
+    for (int i = 0; i < 2; i++)
+        neap_pick_release(rig->n, &p[i], true);
+    neap_stop(rig->n);
+}
+
+static void what_a_worker_registers_is_picked_by_c(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, 2);
+    assert_ok(neap_export(rig.n, "pick_and_stop", pick_and_stop, &rig));
+    load(rig.n, "local host, w = require 'neap.host', require 'neap.worker'\n"
+                "local register = require 'neap.registry'.register\n"
+                "if w.id == 1 then\n"
+                "  assert(register { name = 'goods', id = 'a', address = '127.0.0.1:1' })\n"
+                "  assert(register { name = 'goods', id = 'b', address = '127.0.0.1:2' })\n"
+                "  host.pick_and_stop()\n"
+                "end\n"
+                "require 'neap.task'.sleep(600)");
+    assert_ok(neap_run(rig.n));
+    neap_close(rig.n);
+}
+
+/* --- stopping */
+
+static void a_stop_comes_while_a_worker_computes(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, 2);
+    load(rig.n, "local w, task = require 'neap.worker', require 'neap.task'\n"
+                "if w.id == 1 then\n"
+                "  w.send(0, 'stop')\n"
+                "  for i = 1, 3000000 do end\n"
+                "else\n"
+                "  w.on_message(require 'neap.core.runtime'.stop)\n"
+                "end\n"
+                "task.spawn(task.sleep, 600)");
+    assert_ok(neap_run(rig.n));
+    neap_close(rig.n);
+}
+
+/* --- out of memory */
+
 static enum neap_err open_two(void *arg)
 {
     neap_options o = NEAP_OPTIONS_INIT;
@@ -270,6 +403,17 @@ static enum neap_err open_two(void *arg)
     if (!err) err = neap_run(n);
     neap_close(n);
     return err;
+}
+
+static enum neap_err open_two_or_lack_memory(void *arg)
+{
+    return open_two(arg) ? NEAP_ENOMEM : NEAP_OK; /* Lua has no word of its own for it: ESCRIPT */
+}
+
+static void lost_memory_is_survived(void **state)
+{
+    (void)state;
+    assert_true(np_test_oom(open_two_or_lack_memory, NULL) > 10);
 }
 
 static void opens_and_closes(void **state)
@@ -290,7 +434,13 @@ int main(void)
         cmocka_unit_test(a_reload_goes_over_to_the_new_code),
         cmocka_unit_test(one_failure_keeps_all_on_the_old_code),
         cmocka_unit_test(a_main_chunk_that_goes_on_says_when_it_is_ready),
+        cmocka_unit_test(workers_stand_beside_a_programs_loop),
+        cmocka_unit_test(values_go_round_until_all_have_ended),
+        cmocka_unit_test(a_broadcast_reaches_all_but_its_sender),
+        cmocka_unit_test(what_a_worker_registers_is_picked_by_c),
+        cmocka_unit_test(a_stop_comes_while_a_worker_computes),
         cmocka_unit_test(opens_and_closes),
+        cmocka_unit_test(lost_memory_is_survived),
     };
     return cmocka_run_group_tests_name("host.workers", tests, NULL, NULL);
 }
