@@ -2,7 +2,12 @@
  *
  * The whole public C API, and the only installed header. A host (`neap_t`) is one or more
  * workers (a loop and a Lua state each) and what they share; two hosts can live in one process.
- * Unless a function says otherwise it must be called on the thread that runs the host's loop.
+ *
+ * The host's thread is the one that runs its loop: the caller of neap_run, or the program's own
+ * loop. Its first worker (`neap.worker.id` 0) lives there, the others have threads of their own,
+ * which C never sees: whatever scripts of any worker ask of C is done on the host's thread. Unless
+ * a function says otherwise it must be called on that thread, too.
+ *
  * Strings and bytes lent to a callback hold until it returns. Times are seconds, sizes are bytes.
  */
 #ifndef NEAP_H
@@ -108,7 +113,7 @@ typedef struct neap_options {
     neap_log_format log_format; /* default auto: text if the log goes to a terminal, else JSON */
     int log_fd;                 /* default 0 means standard error; not closed by the host */
     const char *lua_path;       /* a directory whose neap/….lua stand before the built-in ones */
-    size_t memory_limit;        /* of the Lua state, bytes; default 512 MiB */
+    size_t memory_limit;        /* of each Lua state, bytes; default 512 MiB */
     double drain_timeout;       /* seconds neap_stop waits for what is in flight; default 30 */
     const char *const *args;    /* what scripts see as arg[1] … and a file as its `...` */
     size_t nargs;
@@ -161,35 +166,44 @@ NEAP_API NEAP_MUST_CHECK enum neap_err neap_attach(neap_t *n, struct uv_loop_s *
 /* Runs a file ("-": standard input) or a text as a task: until it ends or first waits; the rest
  * runs with the loop. A table it returns can be had as `require "<file's base name>"`, or `name`
  * for a text. NEAP_ENOENT, NEAP_EACCES; NEAP_ESCRIPT for a syntax error, or an error it raised
- * before it first waited. One that it raises later is logged, and neap_run returns NEAP_ESCRIPT. */
+ * before it first waited. One that it raises later is logged, and neap_run returns NEAP_ESCRIPT.
+ *
+ * The first worker loads it inside this call; when that went well, the others load it on their
+ * threads, and a failure there counts as one that came later. on_ready is called when all have. */
 NEAP_API NEAP_MUST_CHECK enum neap_err neap_load_file(neap_t *n, const char *path);
 NEAP_API NEAP_MUST_CHECK enum neap_err neap_load_string(neap_t *n, const char *code, size_t len,
                                                         const char *name);
 
-/* Runs the host's own loop until it is stopped, or nothing is left that could wake it. The calling
- * thread becomes the host's. NEAP_EINVAL for a host on a program's loop, NEAP_ESCRIPT when a loaded
- * file failed after its first wait (that ends the run), NEAP_ETIMEDOUT when a stop's time was over
- * before all had drained. May be called again. */
+/* Runs the host's own loop until it is stopped, or nothing is left that could wake any worker. The
+ * calling thread becomes the host's. NEAP_EINVAL for a host on a program's loop, NEAP_ESCRIPT when
+ * a loaded file failed after its first wait (that ends the run), NEAP_ETIMEDOUT when a stop's time
+ * was over before all had drained. May be called again. */
 NEAP_API NEAP_MUST_CHECK enum neap_err neap_run(neap_t *n);
 
 /* Stops the host: listeners close, registrations leave the registry, what is in flight is finished
- * within drain_timeout; then neap_run returns, or on_stopped is called. A second call, or the first
- * one with `now`, ends the waiting at once. Any thread, and signal handlers; not after neap_close.
- */
+ * within drain_timeout; then neap_run returns, or on_stopped is called. That goes for all workers;
+ * one that has not come back from its script a second after the time is over is left behind. A
+ * second call, or the first one with `now`, ends the waiting at once. A reload that is under way
+ * fails. Any thread, and signal handlers; not after neap_close. */
 NEAP_API void neap_stop(neap_t *n);
 NEAP_API void neap_stop_now(neap_t *n);
 
 /* Loads the files and texts that were loaded so far anew, in every worker, beside what runs; when
- * all have been loaded, all workers go over to the new code, else to none: on_reloaded says which.
- * What is in flight ends on the old code, within drain_timeout. Listeners, registrations and
- * subscriptions that the new code has too are handed over. Any thread, and signal handlers; not
- * after neap_close. */
+ * all have been loaded, all workers go over to the new code, else none: on_reloaded says which,
+ * once for each on_reloading. What is in flight ends on the old code, within drain_timeout; so do
+ * calls of neap_call_function that have begun, while later ones go to the new code. Listeners,
+ * registrations and subscriptions that the new code has too are handed over; what C has exported
+ * and subscribed to stays as it is. Asked for again meanwhile, one more follows. Any thread, and
+ * signal handlers; not after neap_close. */
 NEAP_API void neap_reload(neap_t *n);
 
-/* Frees all. Tasks are cancelled, what is open is closed. On a loop of its own that is done when
- * this returns. On a program's loop the handles close as that loop runs on, and `closed` (may be
- * NULL) is called from it when the last is gone: only then may the loop end. NULL is allowed. Not
- * from inside a function that a script or the host calls. */
+/* Frees all. Tasks are cancelled, what is open is closed, the other workers' threads are joined
+ * (one whose script does not come back within 5 s is left behind, with the memory it uses). On a
+ * loop of its own that is done when this returns. On a program's loop the handles close as that
+ * loop runs on, and `closed` (may be NULL) is called from it when the last is gone: only then may
+ * the loop end. NULL is allowed. Not from inside a function that a script or the host calls. What
+ * is called while it closes (results, cancellations) gets NEAP_ECLOSED from the functions of this
+ * header. */
 NEAP_API void neap_close(neap_t *n);
 NEAP_API void neap_close_with(neap_t *n, void (*closed)(void *user), void *user);
 
@@ -257,7 +271,12 @@ typedef void (*neap_function)(neap_call *call, void *user);
  * finishes the call exactly once: before it returns, or later from the host's thread while the task
  * that called it waits (which keeps the loop alive; another thread comes by with neap_post). `user`
  * must live as long as the host. Exporting a name again replaces it. NEAP_EINVAL for a name that is
- * no identifier, NEAP_ENOMEM. */
+ * no identifier, NEAP_ENOMEM.
+ *
+ * Scripts of every worker may call it, and it runs on the host's thread for all of them, one call
+ * at a time: it needs no locks. A script of another worker than the first waits for the way there
+ * and back, some microseconds, so it cannot call from where a script cannot wait (a comparator of
+ * table.sort). */
 NEAP_API NEAP_MUST_CHECK enum neap_err neap_export(neap_t *n, const char *name, neap_function fn,
                                                    void *user);
 
@@ -278,11 +297,13 @@ NEAP_API void neap_return(neap_call *call, neap_value v);
 NEAP_API void neap_return_error(neap_call *call, enum neap_err code, const char *message);
 /* The call raises an error: the script's author misused it. */
 NEAP_API void neap_raise(neap_call *call, const char *message);
-/* Ends the call; the handle is gone. Where its task was cancelled meanwhile, or the host closed,
- * that is all it does: so an operation under way may finish its call as if nothing had happened. */
+/* Ends the call; the handle is gone. Where its task was cancelled meanwhile, its code was replaced
+ * by a reload, or the host closed, that is all it does: so an operation under way may finish its
+ * call as if nothing had happened. On the host's thread; after the host, on any. */
 NEAP_API void neap_call_finish(neap_call *call);
 /* Have `fn` called (once, at most) when the result is not wanted any more, to stop the work early.
- * The call must be finished all the same; `fn` may do so. */
+ * On the host's thread, or inside neap_close. The call must be finished all the same; `fn` may do
+ * so. */
 NEAP_API void neap_call_on_cancel(neap_call *call, void (*fn)(neap_call *call, void *user),
                                   void *user);
 /* The host of a call; NULL once it is closed. */
@@ -302,8 +323,9 @@ typedef void (*neap_result_fn)(neap_t *n, const neap_result *result, void *user)
 
 /* Calls the function `path` ("price", "policy.pick": a global, or what a loaded file returned, and
  * fields of it) in a task of its own, which may wait. `fn` (may be NULL) is called exactly once,
- * from the loop, never from inside this call. Arguments are copied. NEAP_ENOMEM, NEAP_EINVAL: then
- * `fn` is not called. */
+ * from the loop, never from inside this call. Arguments are copied. It runs in the first worker, in
+ * the code that does the work there now: after a reload the new one. A stop waits for its end.
+ * NEAP_ENOMEM, NEAP_EINVAL, NEAP_ECLOSED: then `fn` is not called. */
 NEAP_API NEAP_MUST_CHECK enum neap_err neap_call_function(neap_t *n, const char *path,
                                                           const neap_value *args, size_t nargs,
                                                           neap_result_fn fn, void *user);
@@ -324,14 +346,16 @@ typedef struct neap_message {
 } neap_message;
 typedef struct neap_subscription neap_subscription;
 
-/* Sends to every subscriber of the host's bus whose pattern takes `subject`, and to one member of
- * each queue group. `reply` may be NULL. NEAP_EINVAL for a bad subject, NEAP_ELIMIT, NEAP_ENOMEM.
+/* Sends to every subscriber of the host's bus, in every worker, whose pattern takes `subject`, and
+ * to one member of each queue group. `reply` may be NULL. NEAP_EINVAL for a bad subject,
+ * NEAP_ELIMIT, NEAP_ENOMEM.
  */
 NEAP_API NEAP_MUST_CHECK enum neap_err
 neap_publish(neap_t *n, const char *subject, const char *reply, const void *data, size_t len);
-/* `fn` is called from the loop with each message that `pattern` takes ("orders.*", "orders.>");
- * the message is lent. `queue` NULL: no group. The subscription ends with neap_unsubscribe or the
- * host, whichever is first. NEAP_EINVAL, NEAP_ELIMIT, NEAP_ENOMEM. */
+/* `fn` is called from the loop, on the host's thread, with each message that `pattern` takes
+ * ("orders.*", "orders.>"), whichever worker it comes from; the message is lent. `queue` NULL: no
+ * group. The subscription ends with neap_unsubscribe or the host, whichever is first. NEAP_EINVAL,
+ * NEAP_ELIMIT, NEAP_ENOMEM. */
 NEAP_API NEAP_MUST_CHECK enum neap_err neap_subscribe(neap_t *n, const char *pattern,
                                                       const char *queue,
                                                       void (*fn)(const neap_message *m, void *user),
@@ -350,7 +374,8 @@ typedef struct neap_picked {
     int64_t begun;
 } neap_picked;
 
-/* Picks an instance of a service from the host's registry by a built-in policy ("round_robin",
+/* Picks an instance of a service from the host's registry, which all workers share as they do its
+ * statistics, by a built-in policy ("round_robin",
  * "weighted_round_robin", "random", "weighted_random", "least_request", "p2c", "ring_hash",
  * "peak_ewma"; NULL: "p2c"). `key` (may be NULL) is what ring_hash goes by. A request is counted as
  * begun. NEAP_ENOENDPOINT, NEAP_ENOTFOUND for an unknown policy, NEAP_EINVAL, NEAP_ELIMIT,

@@ -356,6 +356,7 @@ static void on_closed(void *arg)
     neap_t *n = arg;
     void (*closed)(void *user) = n->closed;
     void *user = n->closed_user;
+    np_host_run_posts(n); /* of what was called while it closed */
     np_signals_stop(&n->signals);
     free_host(n);
     if (closed) closed(user);
@@ -365,6 +366,7 @@ static void on_closed(void *arg)
 static void on_closed_beside_a_thread(void *arg)
 {
     neap_t *n = arg;
+    np_host_run_posts(n);
     np_signals_stop(&n->signals);
     np_log_flush(n->log, 1);
     if (n->closed) n->closed(n->closed_user);

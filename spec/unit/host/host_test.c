@@ -196,6 +196,31 @@ static void a_stop_that_takes_too_long_says_so(void **state)
     assert_no_leak(live);
 }
 
+/* --- closing */
+
+static void call_again(neap_t *n, const neap_result *r, void *user)
+{
+    int *refused = user;
+    assert_err(r->err, NEAP_ECANCELED);
+    if (neap_call_function(n, "slow", NULL, 0, NULL, NULL) == NEAP_ECLOSED) ++*refused;
+    if (neap_call_now(n, "slow", NULL, 0, NULL, NULL) == NEAP_ECLOSED) ++*refused;
+    if (neap_publish(n, "a", NULL, "", 0) == NEAP_ECLOSED) ++*refused;
+    if (neap_load_string(n, "x = 1", 5, "x") == NEAP_ECLOSED) ++*refused;
+}
+
+static void nothing_is_begun_while_it_closes(void **state)
+{
+    (void)state;
+    int64_t live = np_alloc_live();
+    neap_t *n = open_host();
+    int refused = 0;
+    load(n, "function slow() require('neap.task').sleep(1000) end");
+    assert_ok(neap_call_function(n, "slow", NULL, 0, call_again, &refused));
+    neap_close(n);
+    assert_int_equal(refused, 4);
+    assert_no_leak(live);
+}
+
 /* --- posting */
 
 static void count_post(neap_t *n, void *user)
@@ -404,6 +429,7 @@ int main(void)
         cmocka_unit_test(another_thread_stops_it),
         cmocka_unit_test(a_stop_waits_for_what_drains_and_is_told),
         cmocka_unit_test(a_stop_that_takes_too_long_says_so),
+        cmocka_unit_test(nothing_is_begun_while_it_closes),
         cmocka_unit_test(posts_before_running_and_at_the_end_are_all_called),
         cmocka_unit_test(it_lives_on_a_programs_loop),
         cmocka_unit_test(two_hosts_live_side_by_side),

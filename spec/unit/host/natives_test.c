@@ -17,6 +17,7 @@ struct rig {
     neap_call *kept[MAX_KEPT];
     int nkept;
     int cancels;
+    int posts;           /* … that have come by neap_post as well */
     int stop_at_cancels; /* the host is stopped when so many have come */
     bool finish_on_cancel;
     int exported;
@@ -62,10 +63,18 @@ static void fail_call(neap_call *call, void *user)
     neap_call_finish(call);
 }
 
+static void count_post(neap_t *n, void *user)
+{
+    struct rig *rig = user;
+    assert_ptr_equal(n, rig->n);
+    rig->posts++;
+}
+
 static void on_cancel(neap_call *call, void *user)
 {
     struct rig *rig = user;
     see_thread(rig);
+    assert_ok(neap_post(rig->n, count_post, rig));
     rig->cancels++;
     if (rig->finish_on_cancel) neap_call_finish(call);
     if (rig->cancels == rig->stop_at_cancels) neap_stop(rig->n);
@@ -302,6 +311,7 @@ static void calls_are_finished_after_their_host(void **state)
         assert_ok(neap_run(rig.n));
         neap_close(rig.n);
         assert_int_equal(rig.cancels, rig.nkept);
+        assert_int_equal(rig.posts, rig.cancels);
         assert_int_equal(rig.strangers, 0);
         for (int i = 0; i < rig.nkept; i++) {
             assert_null(neap_call_host(rig.kept[i]));
