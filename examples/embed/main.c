@@ -1,7 +1,11 @@
 /* A program of its own that embeds neap: its loop, its data, its users' policy in Lua.
  *
- * It loads policy.lua (or the file named as its argument) onto its own uv_loop_t, exports two
+ * It loads policy.lua (or the file named as its first argument) onto its own uv_loop_t, exports two
  * functions to it, calls a function of it, asks the HTTP service that it serves, and ends clean.
+ *
+ * A second argument says how many workers run the policy. Each serves the same port from a thread
+ * of its own; what they ask of this program still comes on the one thread of its loop, so nothing
+ * here needs a lock.
  */
 #include <neap.h>
 
@@ -16,6 +20,7 @@ struct program {
     uv_tcp_t socket; /* our own HTTP request, the plain way */
     uv_connect_t connect;
     uv_write_t write;
+    int64_t port; /* where the policy serves */
     char answer[4096];
     size_t answered;
     int status;
@@ -128,19 +133,24 @@ static void on_connected(uv_connect_t *req, int status)
     uv_read_start(req->handle, give_room, on_read);
 }
 
-/* neap.host.listening(port) */
+/* neap.host.listening(port): each worker says so. */
 static void listening(neap_call *call, void *user)
 {
     struct program *p = user;
-    int64_t port;
-    if (neap_arg_integer(call, 1, &port) == NEAP_OK) {
-        struct sockaddr_in to;
-        uv_ip4_addr("127.0.0.1", (int)port, &to);
-        uv_tcp_init(&p->loop, &p->socket);
-        p->socket.data = p->connect.data = p;
-        uv_tcp_connect(&p->connect, &p->socket, (const struct sockaddr *)&to, on_connected);
-    }
+    if (neap_arg_integer(call, 1, &p->port) != NEAP_OK) p->port = 0;
     neap_call_finish(call);
+}
+
+/* Every worker has loaded the policy. */
+static void on_ready(neap_t *n, void *user)
+{
+    struct program *p = user;
+    struct sockaddr_in to;
+    (void)n;
+    uv_ip4_addr("127.0.0.1", (int)p->port, &to);
+    uv_tcp_init(&p->loop, &p->socket);
+    p->socket.data = p->connect.data = p;
+    uv_tcp_connect(&p->connect, &p->socket, (const struct sockaddr *)&to, on_connected);
 }
 
 /* --- the policy on our own hot path */
@@ -166,10 +176,13 @@ static enum neap_err ask_for_discount(neap_t *n)
     return neap_call_now(n, "policy.discount", &arg, 1, on_discount, NULL);
 }
 
-static enum neap_err start(struct program *p, const char *policy)
+static enum neap_err start(struct program *p, const char *policy, unsigned workers)
 {
     neap_options options = NEAP_OPTIONS_INIT;
     options.log_level = "warn";
+    options.workers = workers;
+    options.on_ready = on_ready;
+    options.user = p;
     enum neap_err err = neap_open(&options, &p->neap);
     if (!err) err = neap_attach(p->neap, &p->loop);
     if (!err) err = neap_export(p->neap, "stock", stock, p);
@@ -184,7 +197,8 @@ int main(int argc, char **argv)
     static struct program p = {.status = 1};
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     if (uv_loop_init(&p.loop) != 0) return 1;
-    enum neap_err err = start(&p, argc > 1 ? argv[1] : "policy.lua");
+    unsigned workers = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
+    enum neap_err err = start(&p, argc > 1 ? argv[1] : "policy.lua", workers);
     if (err) {
         fprintf(stderr, "%s: %s\n", neap_err_name(err), p.neap ? neap_error(p.neap) : "");
         neap_close_with(p.neap, on_closed, &p);

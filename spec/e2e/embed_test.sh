@@ -7,10 +7,10 @@ libdir=$(dirname "$(find "$prefix" -name libneap.a)")
 cp -r "$NEAP_SOURCE/examples/embed" "$tmp/embed"
 policy=$tmp/embed/policy.lua
 
-check() { # WHAT PROGRAM…
-  local what=$1 out
-  shift
-  out=$(timeout 60 "$@" "$policy" 2>"$tmp/run.log") || fail "$what ended with $?"
+check() { # WHAT WORKERS PROGRAM…
+  local what=$1 workers=$2 out
+  shift 2
+  out=$(timeout 60 "$@" "$policy" "$workers" 2>"$tmp/run.log") || fail "$what ended with $?"
   matches "$out" 'discount of a regular customer: 0\.1' "$what: a policy called by C"
   matches "$out" 'HTTP/1\.1 200 OK: \{.*"total":20' "$what: a request"
   matches "$out" 'neap is closed$' "$what: the end"
@@ -19,11 +19,14 @@ check() { # WHAT PROGRAM…
 
 cmake -G Ninja -S "$tmp/embed" -B "$tmp/embed/build" -DCMAKE_PREFIX_PATH="$prefix" >"$tmp/cmake.log" 2>&1
 cmake --build "$tmp/embed/build" >>"$tmp/cmake.log" 2>&1
-check "by CMake" "$tmp/embed/build/embed"
+check "by CMake" 1 "$tmp/embed/build/embed"
+for workers in 2 4; do
+  check "$workers workers" $workers "$tmp/embed/build/embed"
+done
 
 export PKG_CONFIG_PATH=$libdir/pkgconfig
 make -C "$tmp/embed" >"$tmp/make.log" 2>&1
-check "by make" env LD_LIBRARY_PATH="$libdir" "$tmp/embed/embed"
+check "by make" 1 env LD_LIBRARY_PATH="$libdir" "$tmp/embed/embed"
 
 # What goes wrong is said.
 printf 'error("not today")\n' >"$tmp/embed/bad.lua"
