@@ -275,7 +275,7 @@ typedef void (*neap_function)(neap_call *call, void *user);
  *
  * Scripts of every worker may call it, and it runs on the host's thread for all of them, one call
  * at a time: it needs no locks. A script of another worker than the first waits for the way there
- * and back, some microseconds, so it cannot call from where a script cannot wait (a comparator of
+ * and back (some 15 µs), so it cannot call from where a script cannot wait (a comparator of
  * table.sort). */
 NEAP_API NEAP_MUST_CHECK enum neap_err neap_export(neap_t *n, const char *name, neap_function fn,
                                                    void *user);

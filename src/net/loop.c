@@ -69,7 +69,8 @@ static void on_wake(uv_async_t *h)
 void np_loop_post(struct np_loop *loop, struct np_post *p)
 {
     atomic_fetch_add_explicit(&loop->posts_sent, 1, memory_order_relaxed);
-    if (np_mpsc_push(&loop->posts, &p->node)) uv_async_send(&loop->wake);
+    if (np_mpsc_push(&loop->posts, &p->node) && !atomic_load(&loop->deaf))
+        uv_async_send(&loop->wake);
 }
 
 void np_loop_await_posts(struct np_loop *loop, bool on)
@@ -166,6 +167,7 @@ static void own_handle_closed(uv_handle_t *h)
 static void close_own_handles(struct np_loop *loop)
 {
     if (uv_is_closing((uv_handle_t *)&loop->timer)) return;
+    atomic_store(&loop->deaf, true);
     uv_close((uv_handle_t *)&loop->timer, own_handle_closed);
     uv_close((uv_handle_t *)&loop->idle, own_handle_closed);
     uv_close((uv_handle_t *)&loop->wake, own_handle_closed);

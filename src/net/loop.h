@@ -42,15 +42,16 @@ struct np_loop {
     int64_t timer_at;         /* what the uv timer is armed for, or NP_TIME_NEVER */
     bool timers_running;      /* their callbacks are being called */
     struct np_defer timers_again;
-    uv_timer_t timer;                  /* the one uv timer that serves the heap */
-    uv_idle_t idle;                    /* runs what is deferred; active only when something is */
-    uv_async_t wake;                   /* sent by np_loop_post */
-    struct np_mpsc posts;              /* of struct np_post */
-    _Atomic uint64_t posts_sent;       /* how many were posted, or are about to be; any thread */
-    uint64_t posts_run;                /* … and how many of them have been called */
-    struct np_link deferred;           /* of struct np_defer */
-    struct np_link lingering;          /* of struct np_stream: the loop\'s end closes them */
-    struct np_dns *dns;                /* made at first use */
+    uv_timer_t timer;            /* the one uv timer that serves the heap */
+    uv_idle_t idle;              /* runs what is deferred; active only when something is */
+    uv_async_t wake;             /* sent by np_loop_post */
+    struct np_mpsc posts;        /* of struct np_post */
+    _Atomic uint64_t posts_sent; /* how many were posted, or are about to be; any thread */
+    uint64_t posts_run;          /* … and how many of them have been called */
+    atomic_bool deaf;         /* it wakes for no post any more: of a thread that was left behind */
+    struct np_link deferred;  /* of struct np_defer */
+    struct np_link lingering; /* of struct np_stream: the loop\'s end closes them */
+    struct np_dns *dns;       /* made at first use */
     const struct np_netpolicy *policy; /* not owned: where it may connect to; NULL: anywhere */
     size_t handles;                    /* streams, listeners, sockets, lookups not yet gone */
     void (*closed)(void *arg);
