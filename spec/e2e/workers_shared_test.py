@@ -40,7 +40,7 @@ app:get("/seen", function() return table.concat(seen, ",") end)
 -- the bus
 local each, queue = {}, 0
 neap.bus.subscribe("news", function(msg) each[#each + 1] = msg.data end)
-neap.bus.subscribe("work", function() queue = queue + 1 end, { queue = "workers" })
+neap.bus.subscribe("jobs", function() queue = queue + 1 end, { queue = "workers" })
 neap.bus.subscribe("who." .. neap.worker.id, function(msg) msg:respond("worker " .. neap.worker.id) end)
 app:post("/publish/:subject/:count", function(req)
   for i = 1, math.tointeger(req.params.count) do neap.bus.publish(req.params.subject, tostring(i)) end
@@ -120,7 +120,7 @@ def bus():
         got = [int(n) for n in worker.get("/each")[1].split(",")]
         s.equal(sorted(got), wanted, f"worker {number}: each message once")
     for worker in workers:
-        worker.send("/publish/work/500", "POST")
+        worker.send("/publish/jobs/500", "POST")
         s.equal(worker.receive()[0], 200, "publishing")
     s.until(lambda: sum(int(w.get("/queue")[1]) for w in workers) >= 1000, "the queue group gets all")
     counts = [int(w.get("/queue")[1]) for w in workers]

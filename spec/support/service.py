@@ -313,12 +313,6 @@ def percentile(values, part):
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
 
 
-def skip(why):
-    print(f"skipped: {why}")
-    _clean()
-    sys.exit(77)
-
-
 def _clean():
     for thing in reversed(_started):
         thing.end()

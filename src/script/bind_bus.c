@@ -178,24 +178,18 @@ static int bus_inbox(lua_State *L)
     return 1;
 }
 
-static void set_count(lua_State *L, const char *name, uint64_t n)
-{
-    lua_pushinteger(L, (lua_Integer)n);
-    lua_setfield(L, -2, name);
-}
-
 /* stats() → {subscriptions=, published=, published_bytes=, delivered=, dropped=, forwarded=} */
 static int bus_stats(lua_State *L)
 {
     struct np_bus_stats stats;
     np_bus_get_stats(np_bus_check(L), &stats);
     lua_createtable(L, 0, 6);
-    set_count(L, "subscriptions", stats.subs);
-    set_count(L, "published", stats.published);
-    set_count(L, "published_bytes", stats.published_bytes);
-    set_count(L, "delivered", stats.delivered);
-    set_count(L, "dropped", stats.dropped);
-    set_count(L, "forwarded", stats.forwarded);
+    np_set_count(L, "subscriptions", stats.subs);
+    np_set_count(L, "published", stats.published);
+    np_set_count(L, "published_bytes", stats.published_bytes);
+    np_set_count(L, "delivered", stats.delivered);
+    np_set_count(L, "dropped", stats.dropped);
+    np_set_count(L, "forwarded", stats.forwarded);
     return 1;
 }
 

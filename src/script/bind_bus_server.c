@@ -85,12 +85,6 @@ static int server_close(lua_State *L)
     return np_wait(L, &t->sleep, NP_NO_TIMEOUT, np_wait_dequeue, close_k, NULL);
 }
 
-static void set_count(lua_State *L, const char *name, uint64_t n)
-{
-    lua_pushinteger(L, (lua_Integer)n);
-    lua_setfield(L, -2, name);
-}
-
 /* server:stats() → {clients=, accepted=, refused=, slow_consumers=, stale=} */
 static int server_stats(lua_State *L)
 {
@@ -98,11 +92,11 @@ static int server_stats(lua_State *L)
     struct np_bus_server_stats stats = {0};
     if (ls && ls->server) np_bus_server_get_stats(ls->server, &stats);
     lua_createtable(L, 0, 5);
-    set_count(L, "clients", stats.clients);
-    set_count(L, "accepted", stats.accepted);
-    set_count(L, "refused", stats.refused);
-    set_count(L, "slow_consumers", stats.slow_consumers);
-    set_count(L, "stale", stats.stale);
+    np_set_count(L, "clients", stats.clients);
+    np_set_count(L, "accepted", stats.accepted);
+    np_set_count(L, "refused", stats.refused);
+    np_set_count(L, "slow_consumers", stats.slow_consumers);
+    np_set_count(L, "stale", stats.stale);
     return 1;
 }
 

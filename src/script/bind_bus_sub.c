@@ -342,12 +342,6 @@ static int sub_call(lua_State *L)
     return next_within(L, false, NP_NO_TIMEOUT);
 }
 
-static void set_count(lua_State *L, const char *name, uint64_t n)
-{
-    lua_pushinteger(L, (lua_Integer)n);
-    lua_setfield(L, -2, name);
-}
-
 /* s:stats() → {received=, dropped=, pending_messages=, pending_bytes=, running=, slow=} */
 static int sub_stats(lua_State *L)
 {
@@ -356,11 +350,11 @@ static int sub_stats(lua_State *L)
     if (ls) stats = ls->last;
     if (ls && ls->sub) np_bus_sub_get_stats(ls->sub, &stats);
     lua_createtable(L, 0, 6);
-    set_count(L, "received", stats.received);
-    set_count(L, "dropped", stats.dropped);
-    set_count(L, "pending_messages", stats.pending_messages);
-    set_count(L, "pending_bytes", stats.pending_bytes);
-    set_count(L, "running", ls ? (uint64_t)ls->running : 0);
+    np_set_count(L, "received", stats.received);
+    np_set_count(L, "dropped", stats.dropped);
+    np_set_count(L, "pending_messages", stats.pending_messages);
+    np_set_count(L, "pending_bytes", stats.pending_bytes);
+    np_set_count(L, "running", ls ? (uint64_t)ls->running : 0);
     lua_pushboolean(L, stats.slow);
     lua_setfield(L, -2, "slow");
     return 1;

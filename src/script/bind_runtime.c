@@ -24,12 +24,6 @@ static struct np_runtime *runtime_of(lua_State *L)
     return np_script_of(L)->host;
 }
 
-static void set_count(lua_State *L, const char *name, size_t n)
-{
-    lua_pushinteger(L, (lua_Integer)n);
-    lua_setfield(L, -2, name);
-}
-
 /* What is open on the loop, without the HTTP client's pool: that one lives as long as the state,
  * and what it holds open counts by itself. */
 static size_t open_things(const struct np_script *s)
@@ -48,11 +42,11 @@ static int runtime_stats(lua_State *L)
         drains++;
     }
     lua_createtable(L, 0, 5);
-    set_count(L, "tasks", s->sched.live);
-    set_count(L, "handles", open_things(s));
-    set_count(L, "refs", s->refs);
-    set_count(L, "drains", drains);
-    set_count(L, "memory", s->memory);
+    np_set_count(L, "tasks", s->sched.live);
+    np_set_count(L, "handles", open_things(s));
+    np_set_count(L, "refs", s->refs);
+    np_set_count(L, "drains", drains);
+    np_set_count(L, "memory", s->memory);
     return 1;
 }
 
@@ -108,7 +102,7 @@ static int runtime_open_handles(lua_State *L)
     uv_walk(np_script_of(L)->loop->uv, count_handle, counts);
     lua_newtable(L);
     for (int i = 0; i < UV_HANDLE_TYPE_MAX; i++) {
-        if (counts[i]) set_count(L, uv_handle_type_name((uv_handle_type)i), counts[i]);
+        if (counts[i]) np_set_count(L, uv_handle_type_name((uv_handle_type)i), counts[i]);
     }
     return 1;
 }

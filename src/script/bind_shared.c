@@ -297,26 +297,20 @@ static int shared_keys(lua_State *L)
     return 1;
 }
 
-static void set_count(lua_State *L, const char *name, uint64_t n)
-{
-    lua_pushinteger(L, (lua_Integer)n);
-    lua_setfield(L, -2, name);
-}
-
 /* m:stats() */
 static int shared_stats(lua_State *L)
 {
     struct np_shared_stats s;
     np_shared_get_stats(check(L)->map, &s);
     lua_createtable(L, 0, 8);
-    set_count(L, "entries", s.entries);
-    set_count(L, "bytes", s.bytes);
-    set_count(L, "capacity", s.capacity);
-    set_count(L, "hits", s.hits);
-    set_count(L, "misses", s.misses);
-    set_count(L, "evictions", s.evictions);
-    set_count(L, "expired", s.expired);
-    set_count(L, "refused", s.refused);
+    np_set_count(L, "entries", s.entries);
+    np_set_count(L, "bytes", s.bytes);
+    np_set_count(L, "capacity", s.capacity);
+    np_set_count(L, "hits", s.hits);
+    np_set_count(L, "misses", s.misses);
+    np_set_count(L, "evictions", s.evictions);
+    np_set_count(L, "expired", s.expired);
+    np_set_count(L, "refused", s.refused);
     return 1;
 }
 

@@ -236,6 +236,12 @@ int64_t np_check_seconds(lua_State *L, int idx, int64_t def)
     return np_seconds(v);
 }
 
+void np_set_count(lua_State *L, const char *name, uint64_t n)
+{
+    lua_pushinteger(L, (lua_Integer)n);
+    lua_setfield(L, -2, name);
+}
+
 void np_type_new(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta)
 {
     if (luaL_newmetatable(L, name)) {

@@ -50,6 +50,9 @@ void np_opts_read(lua_State *L, int idx, const char *path, const struct np_opt *
 /* A number of seconds at `idx` as ns; nil or none gives `def`. Negative or NaN is misuse. */
 int64_t np_check_seconds(lua_State *L, int idx, int64_t def);
 
+/* Sets field `name` of the table on top to a count: for the tables that stats() gives. */
+void np_set_count(lua_State *L, const char *name, uint64_t n);
+
 /* Types of userdata: metatable `name` with `methods` in __index and `meta` beside it (__gc,
  * __close,
  * __tostring …); __name is set. Leaves nothing on the stack. */
