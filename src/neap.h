@@ -128,8 +128,8 @@ typedef struct neap_options {
     unsigned workers; /* threads that run the scripts, each with a loop and Lua states of its own;
                          default 1: only the one that calls neap_run, or the program's loop */
     unsigned threads; /* at most so many for neap.thread; default: the machine's cores */
-    bool hand_out;    /* one worker accepts connections and hands them out, even where each could
-                         have a socket of its own */
+    bool hand_out;    /* one socket for all workers, each connection to the one that has fewest,
+                         even where each could have a socket of its own */
     double script_timeout; /* seconds a script may keep its loop; then it gets an error. Default
                               0: for ever */
     double

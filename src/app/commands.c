@@ -21,7 +21,7 @@
         TEXT("--threads", "N", "at most so many for neap.thread (default: one a core)", threads), \
     {                                                                                             \
         "--hand-out", NULL, NULL,                                                                 \
-            "one worker accepts connections and hands them out to the others",                    \
+            "one socket for all workers: a connection goes to the one that has fewest",           \
             offsetof(struct np_app, hand_out)                                                     \
     }
 #define SCRIPT_TIMEOUT(help) TEXT("--script-timeout", "SECONDS", help, script_timeout)

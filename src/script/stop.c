@@ -19,8 +19,7 @@
 #include "script/watch.h"
 
 #define GRACE 100000 /* instructions */
-#define TOO_LONG \
-    "%s: the script kept its worker from the loop for more than %g s (--script-timeout)"
+#define TOO_LONG "%s: the script kept its worker from the loop for more than %g s (%s)"
 #define STEP 1000                        /* … counted in such steps */
 #define AGAIN (60 * NP_NS_PER_SEC)       /* who is stopped twice within this has no grace */
 #define MAX_LEVELS 200                   /* of calls, in which the nearest xpcall is looked for */
@@ -192,12 +191,20 @@ static void note_place(struct np_watch_slot *w, lua_State *L)
     }
 }
 
+/* Which bound it was. */
+static const char *option_of(struct np_watch_slot *w)
+{
+    bool loading = atomic_load_explicit(&w->loading, memory_order_relaxed);
+    return loading ? "--load-timeout" : "--script-timeout";
+}
+
 static void push_error(lua_State *L, struct np_watch_slot *w)
 {
     if (w->reason == NP_STOPPED_BY_PERSON) {
         np_push_error(L, NEAP_ECANCELED, "interrupted");
     } else {
-        np_push_error(L, NEAP_ETIMEDOUT, TOO_LONG, w->where, np_to_seconds(atomic_load(&w->limit)));
+        np_push_error(L, NEAP_ETIMEDOUT, TOO_LONG, w->where, np_to_seconds(atomic_load(&w->limit)),
+                      option_of(w));
     }
 }
 
@@ -256,7 +263,8 @@ static void log_stop(struct np_watch_slot *w, lua_State *L, struct np_task *t)
     struct np_log *log = np_script_of(L)->log;
     char text[200];
     if (w->reason != NP_STOPPED_BY_TIME || !np_log_enabled(log, NP_LOG_ERROR)) return;
-    int n = snprintf(text, sizeof text, TOO_LONG, w->where, np_to_seconds(atomic_load(&w->limit)));
+    int n = snprintf(text, sizeof text, TOO_LONG, w->where, np_to_seconds(atomic_load(&w->limit)),
+                     option_of(w));
     int top = lua_gettop(L);
     bool boxed = np_stop_push_box(L) && lua_rawgeti(L, -1, 2) == LUA_TSTRING;
     const char *trace = boxed ? lua_tostring(L, -1) : NULL;
