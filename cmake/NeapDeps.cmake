@@ -7,6 +7,10 @@ pkg_check_modules(cares REQUIRED IMPORTED_TARGET libcares)
 # 1.28 deprecates calls whose successors Debian 12's 1.18 does not have.
 target_compile_definitions(PkgConfig::cares INTERFACE CARES_NO_DEPRECATED)
 pkg_check_modules(simdjson REQUIRED IMPORTED_TARGET simdjson)
+pkg_check_modules(openssl REQUIRED IMPORTED_TARGET openssl>=3.0)
+pkg_check_modules(zlib REQUIRED IMPORTED_TARGET zlib)
+pkg_check_modules(brotli REQUIRED IMPORTED_TARGET libbrotlienc libbrotlidec)
+pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(edit REQUIRED IMPORTED_TARGET libedit)
 
 pkg_check_modules(llhttp QUIET IMPORTED_TARGET libllhttp)

@@ -15,7 +15,8 @@ install(DIRECTORY ${CMAKE_SOURCE_DIR}/lua/neap/_meta DESTINATION ${CMAKE_INSTALL
   OPTIONAL FILES_MATCHING PATTERN "*.lua")
 
 # The packages behind libneap.a, for those who link it.
-set(NEAP_PC_REQUIRES ${uv_MODULE_NAME} ${lua_MODULE_NAME} ${cares_MODULE_NAME} ${simdjson_MODULE_NAME})
+set(NEAP_PC_REQUIRES ${uv_MODULE_NAME} ${lua_MODULE_NAME} ${cares_MODULE_NAME} ${simdjson_MODULE_NAME}
+  openssl zlib libbrotlienc libbrotlidec libzstd)
 if(llhttp_FOUND)
   list(APPEND NEAP_PC_REQUIRES ${llhttp_MODULE_NAME})
 endif()
