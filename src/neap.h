@@ -67,6 +67,7 @@ extern "C" {
     X(ENOTSUP, "not supported")               \
     X(ENOTFOUND, "not found")                 \
     X(EDNS, "name resolution failed")         \
+    X(ETLS, "TLS failed")                     \
     X(ENOENDPOINT, "no endpoint available")   \
     X(ENORESPONDERS, "no responders")         \
     X(ESCRIPT, "script error")                \

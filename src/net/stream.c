@@ -74,6 +74,7 @@ enum neap_err np_stream_read_start(struct np_stream *s)
     if (s->reading) return NEAP_OK;
     s->reading = true;
     s->last_read = np_loop_now(s->loop);
+    if (s->extra) np_stream_offer_unread(s);
     if (s->state == NP_STREAM_CONNECTING || s->ended) return NEAP_OK;
     enum neap_err err = s->ops->read_start(s);
     if (err) s->reading = false;
@@ -92,7 +93,8 @@ void np_stream_received(struct np_stream *s, const char *data, size_t n)
     if (!alive(s) || n == 0) return;
     s->bytes_in += n;
     s->last_read = np_loop_now(s->loop);
-    if (!s->lingering && s->handler->on_read) s->handler->on_read(s, data, n);
+    if (s->extra) np_stream_deliver_unread(s);
+    if (alive(s) && !s->lingering && s->handler->on_read) s->handler->on_read(s, data, n);
 }
 
 static void linger_on(struct np_stream *s)
@@ -107,6 +109,8 @@ static void linger_on(struct np_stream *s)
 void np_stream_received_end(struct np_stream *s)
 {
     if (!alive(s) || s->ended) return;
+    if (s->extra) np_stream_deliver_unread(s);
+    if (!alive(s)) return;
     s->ended = true;
     s->last_read = np_loop_now(s->loop);
     if (s->lingering)
@@ -190,6 +194,8 @@ enum neap_err np_stream_writev(struct np_stream *s, const struct np_slice *v, si
         return err;
     }
     s->bytes_out += n;
+    /* A filter counts what the stream under it holds. */
+    if (np_stream_queued(s) >= s->high_water) s->above_high = true;
     return NEAP_OK;
 }
 
@@ -249,6 +255,7 @@ void np_stream_opened(struct np_stream *s)
 
 void np_stream_failed(struct np_stream *s, enum neap_err err)
 {
+    if (s->extra) np_stream_deliver_unread(s);
     if (!alive(s)) return;
     np_defer_cancel(&s->later);
     np_timer_stop(&s->timer);
@@ -285,6 +292,7 @@ void np_stream_close(struct np_stream *s)
     np_defer_cancel(&s->later);
     np_timer_stop(&s->timer);
     np_list_remove(&s->link);
+    np_stream_extra_stop(s);
     set_state(s, NP_STREAM_CLOSING);
     s->reading = false;
     s->ops->close(s);
@@ -297,6 +305,7 @@ void np_stream_gone(struct np_stream *s)
     np_buf_fini(&s->out);
     if (s->counted) atomic_fetch_sub_explicit(s->counted, 1, memory_order_release);
     s->handler->on_close(s);
+    np_stream_extra_fini(s);
     s->ops->free(s);
     np_loop_release(loop);
 }
@@ -333,14 +342,4 @@ void np_stream_set_ref(struct np_stream *s, bool ref)
     s->unref = !ref;
     np_timer_set_background(&s->timer, !ref);
     if (s->state < NP_STREAM_CLOSING) s->ops->set_ref(s, ref);
-}
-
-enum neap_err np_stream_peer(struct np_stream *s, char *out, size_t size)
-{
-    return s->state <= NP_STREAM_BROKEN ? s->ops->peer(s, out, size) : NEAP_ECLOSED;
-}
-
-enum neap_err np_stream_local(struct np_stream *s, char *out, size_t size)
-{
-    return s->state <= NP_STREAM_BROKEN ? s->ops->local(s, out, size) : NEAP_ECLOSED;
 }

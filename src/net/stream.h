@@ -74,9 +74,17 @@ struct np_stream_ops {
     void (*close)(struct np_stream *s);             /* then np_stream_gone from the loop */
     void (*free)(struct np_stream *s);              /* its memory; called by np_stream_gone */
     void (*set_ref)(struct np_stream *s, bool ref); /* whether it keeps the loop alive */
+    /* What the kernel takes of a file's bytes at once. Never called while bytes are queued. NULL
+     * where there is no such way. */
+    enum neap_err (*send_file)(struct np_stream *s, int fd, int64_t offset, size_t n,
+                               size_t *taken);
+    /* Why it failed, in more words than the code has; NULL for none. May be NULL. */
+    const char *(*why)(const struct np_stream *s);
     enum neap_err (*peer)(struct np_stream *s, char *out, size_t size);  /* as text */
     enum neap_err (*local)(struct np_stream *s, char *out, size_t size); /* as text */
 };
+
+struct np_stream_extra;
 
 struct np_stream {
     const struct np_stream_ops *ops;
@@ -110,7 +118,8 @@ struct np_stream {
     int64_t last_read;     /* moments */
     int64_t last_write;
     size_t last_unsent;
-    struct np_timer timer; /* serves them all */
+    struct np_timer timer;         /* serves them all */
+    struct np_stream_extra *extra; /* what few streams have (stream_extra.c), or NULL */
     atomic_uint *counted;  /* one of the connections counted there, until it is closed; or NULL */
     struct np_link link;   /* among the loop's lingering ones */
     struct np_defer later; /* reports a failure from the loop; a transport's while closing */
@@ -147,8 +156,33 @@ void np_stream_finish(struct np_stream *s, int64_t linger_ns);
 NEAP_MUST_CHECK enum neap_err np_stream_set_timeouts(struct np_stream *s, int64_t read_ns,
                                                      int64_t write_ns, int64_t idle_ns);
 void np_stream_set_ref(struct np_stream *s, bool ref);
+/* Bytes that were read too early go back: a copy is handed out from the loop before anything newer,
+ * once reading is on. If the end has come already, on_end is called once more behind them, for an
+ * owner who has not heard it. May be called several times: the last come first. NEAP_ENOMEM,
+ * NEAP_ECLOSED. */
+NEAP_MUST_CHECK enum neap_err np_stream_unread(struct np_stream *s, const char *data, size_t n);
+/* Sends a part of a file without its passing through memory. `*taken` is what has left, 0 when
+ * bytes are queued or the kernel is full: then write a piece in the ordinary way, whose on_drain
+ * says when to go on. NEAP_ENOTSUP where the transport cannot (TLS, memory): read and write.
+ * NEAP_EOF: the file is shorter than that. Any other failure breaks the stream, as a write's. */
+NEAP_MUST_CHECK enum neap_err np_stream_send_file(struct np_stream *s, int fd, int64_t offset,
+                                                  size_t n, size_t *taken);
+/* What np_stream_peer and np_stream_local say from now on, as given by a proxy in front; NULL
+ * leaves one as it is. */
+NEAP_MUST_CHECK enum neap_err np_stream_set_addresses(struct np_stream *s, const char *peer,
+                                                      const char *local);
+/* Why it failed, in words; the code's own where there are none. */
+const char *np_stream_why(const struct np_stream *s, enum neap_err err);
 enum neap_err np_stream_peer(struct np_stream *s, char *out, size_t size);
 enum neap_err np_stream_local(struct np_stream *s, char *out, size_t size);
+
+/* stream_extra.c, for stream.c: hands out what was put back, if anything and if reading is on; … or
+ * does so from the loop. */
+void np_stream_deliver_unread(struct np_stream *s);
+void np_stream_offer_unread(struct np_stream *s);
+/* … the end of the same. */
+void np_stream_extra_stop(struct np_stream *s);
+void np_stream_extra_fini(struct np_stream *s);
 
 /* np_loop_fini's: closes those that only linger. */
 void np_streams_stop_lingering(struct np_loop *loop);

@@ -6,7 +6,9 @@
  */
 #include "net/uvstream.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -143,6 +145,24 @@ static void on_written(uv_write_t *req, int status)
         np_stream_flushed(&u->s);
 }
 
+static enum neap_err op_send_file(struct np_stream *s, int fd, int64_t offset, size_t n,
+                                  size_t *taken)
+{
+    uv_os_fd_t to;
+    int rc = uv_fileno(&np_uvstream_of(s)->uv.handle, &to);
+    if (rc < 0) return np_err_from_uv(rc);
+    off_t at = (off_t)offset;
+    while (*taken < n) {
+        ssize_t sent = sendfile(to, fd, &at, n - *taken);
+        if (sent < 0 && errno == EINTR) continue;
+        if (sent < 0 && errno == EAGAIN) return NEAP_OK;
+        if (sent < 0) return np_err_from_errno(errno);
+        if (sent == 0) return NEAP_EOF;
+        *taken += (size_t)sent;
+    }
+    return NEAP_OK;
+}
+
 /* The kernel has just been full, so there is no use in trying. */
 static enum neap_err op_flush(struct np_stream *s)
 {
@@ -252,7 +272,7 @@ static enum neap_err unix_local(struct np_stream *s, char *out, size_t size)
 #define UV_OPS                                                                                    \
     .read_start = op_read_start, .read_stop = op_read_stop, .write = op_write, .flush = op_flush, \
     .unsent = op_unsent, .shutdown = op_shutdown, .close = op_close, .free = op_free,             \
-    .set_ref = op_set_ref
+    .set_ref = op_set_ref, .send_file = op_send_file
 
 const struct np_stream_ops np_tcp_ops = {
     .kind = "tcp", .peer = tcp_peer, .local = tcp_local, UV_OPS};
