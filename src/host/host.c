@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "net/netpolicy.h"
+#include "net/tls.h"
 #include "script/native.h"
 #include "script/threads.h"
 
@@ -144,6 +145,7 @@ static void free_host(neap_t *n)
     np_natives_free(&n->runtime);
     np_share_free(n->share);
     np_netpolicy_free(n->policy);
+    np_tls_shared_unref(n->tls);
     np_bus_hub_free(n->hub);
     np_registry_free(n->registry);
     np_shared_maps_free(n->runtime.shared);
@@ -227,6 +229,7 @@ enum neap_err neap_open(const neap_options *options, neap_t **out)
     np_link_init(&n->upstreams);
     enum neap_err err = copy_options(n, options);
     if (!err) err = make_policy(n);
+    if (!err) err = np_tls_shared_new(0, 0, &n->tls);
     if (!err) err = open_log(n);
     if (!err) err = make_workers(n);
     if (!err) err = make_common(n);

@@ -36,6 +36,7 @@ struct neap {
     struct np_registry *registry; /* any thread */
     struct np_bus_hub *hub;       /* any thread */
     struct np_share *share;       /* any thread */
+    struct np_tls_shared *tls;    /* any thread; what TLS contexts share */
     struct np_netpolicy *policy;  /* any thread; where scripts may connect to; NULL: anywhere */
     struct np_watchdog *watchdog; /* any thread; NULL: nothing is watched */
     const char *log_path;         /* what SIGUSR1 opens anew; NULL: nothing. Before it starts */

@@ -24,6 +24,7 @@ enum neap_err np_worker_open(struct np_worker *w, uv_loop_t *uv, struct neap_err
     if (err) return np_err_plain(info, err);
     w->open = true;
     w->loop.policy = n->policy;
+    w->loop.tls = n->tls;
     err = np_bus_new(&w->loop, NULL, &w->bus);
     if (!err) err = np_bus_hub_join(n->hub, w->id, w->bus);
     if (!err) err = np_view_loop_new(n->registry, &w->loop, &w->view);

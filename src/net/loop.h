@@ -22,6 +22,7 @@
 
 struct np_dns;
 struct np_netpolicy;
+struct np_tls_shared;
 
 /* Something to be done from the loop soon: before it next waits, never from inside the call that
  * asked. Embedded in what it is for; cannot fail. */
@@ -53,6 +54,7 @@ struct np_loop {
     struct np_link lingering; /* of struct np_stream: the loop\'s end closes them */
     struct np_dns *dns;       /* made at first use */
     const struct np_netpolicy *policy; /* not owned: where it may connect to; NULL: anywhere */
+    struct np_tls_shared *tls;         /* not owned: what TLS contexts share; NULL: nothing */
     size_t handles;                    /* streams, listeners, sockets, lookups not yet gone */
     void (*closed)(void *arg);
     void *closed_arg;

@@ -64,8 +64,9 @@ struct np_tls_options {
     bool prefer_server_ciphers;
     const char *const *alpn; /* protocols, the best first */
     size_t nalpn;
-    bool no_tickets;          /* resumption by session ID alone */
-    const char *ticket_keys;  /* file of 48 or 80 bytes a key, the first encrypts; NULL: own ones */
+    bool no_tickets; /* resumption by session ID alone */
+    const char
+        *ticket_keys; /* file of 80 bytes a key (nginx's), the first encrypts; NULL: own ones */
     int64_t session_lifetime; /* ns; default 1 day */
     bool no_sessions;         /* no resumption at all */
     const char *key_log;      /* appended to, NSS format: debugging only */
@@ -126,8 +127,9 @@ void np_tls_stream_select(struct np_stream *s, struct np_tls_context *c);
 struct np_tls_info {
     const char *version; /* "TLSv1.3" */
     const char *cipher;  /* "TLS_AES_128_GCM_SHA256" */
-    const char *alpn;    /* or "" */
-    const char *sni;     /* what the client asked for, or "" */
+    const char *alpn;    /* alpn_len bytes, 0 for none */
+    size_t alpn_len;
+    const char *sni; /* what the client asked for, or "" */
     bool resumed;
     bool verified; /* the peer has shown a certificate and it is good */
     bool has_peer_cert;

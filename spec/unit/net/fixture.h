@@ -12,11 +12,14 @@
 #include "net/dns.h"
 #include "net/listener.h"
 #include "net/stream.h"
+#include "net/tls.h"
 #include "np_test.h"
+#include "tls_certs.h"
 
 struct fix {
     struct np_loop loop;
     int64_t live;
+    struct np_tls_context *server, *client; /* made when TLS is first joined */
 };
 
 static inline int fix_setup(void **state)
@@ -41,6 +44,8 @@ static inline int fix_teardown(void **state)
 {
     struct fix *f = *state;
     np_loop_run(&f->loop); /* ends by itself when all is closed */
+    np_tls_context_unref(f->server);
+    np_tls_context_unref(f->client);
     np_dns_free(&f->loop);
     np_loop_run(&f->loop);
     assert_int_equal(f->loop.handles, 0);
@@ -200,7 +205,35 @@ static inline void acceptor_closed(struct np_listener *l)
 static const struct np_listener_handler acceptor_handler = {acceptor_accept, acceptor_closed};
 
 /* Two ends joined by a transport. */
-enum { TCP, UNIX, PIPE, KINDS };
+enum { TCP, UNIX, PIPE, TLS, TLS_PIPE, KINDS };
+
+static inline void fix_make_tls(struct fix *f)
+{
+    if (f->server) return;
+    struct test_cert ca = test_cert_new("Test CA", NULL, NULL, 30, false);
+    struct test_cert leaf = test_cert_new("leaf", "DNS:a.example", &ca, 30, false);
+    struct np_tls_cert_source source = {.cert = leaf.cert_pem, .key = leaf.key_pem};
+    struct np_tls_options server = {.certs = &source, .ncerts = 1};
+    struct np_tls_options client = {.ca = ca.cert_pem};
+    assert_ok(np_tls_context_new(&f->loop, &server, &f->server, NULL));
+    assert_ok(np_tls_context_new(&f->loop, &client, &f->client, NULL));
+    test_cert_free(&leaf);
+    test_cert_free(&ca);
+}
+
+/* Puts TLS over both ends, and waits for the handshake. */
+static inline void secure(struct fix *f, struct end *a, struct end *b)
+{
+    struct np_tls_client_options o = {.host = "a.example", .session_key = "a.example:443"};
+    struct np_stream *s, *t;
+    fix_make_tls(f);
+    assert_ok(np_tls_wrap_client(f->client, a->s, &o, &end_handler, a, &s));
+    a->s = s;
+    assert_ok(np_tls_wrap_server(f->server, b->s, 0, &end_handler, b, &t));
+    b->s = t;
+    run_until(f, a->opened && b->opened);
+    a->opened = b->opened = 0;
+}
 
 static inline void join(struct fix *f, int kind, struct end *a, struct end *b)
 {
@@ -208,14 +241,15 @@ static inline void join(struct fix *f, int kind, struct end *a, struct end *b)
     struct np_stream *s, *t;
     char *dir = NULL;
     char path[256];
-    if (kind == PIPE) {
+    if (kind == PIPE || kind == TLS_PIPE) {
         assert_ok(np_pipe_pair(&f->loop, 0, &s, &t));
         end_take(a, s);
         end_take(b, t);
+        if (kind == TLS_PIPE) secure(f, a, b);
         return;
     }
     memset(a, 0, sizeof *a);
-    if (kind == TCP) {
+    if (kind == TCP || kind == TLS) {
         assert_ok(
             np_tcp_listen(&f->loop, "127.0.0.1", 0, NULL, &acceptor_handler, &acc, &acc.l, NULL));
         assert_ok(np_tcp_dial(&f->loop, "127.0.0.1", np_listener_port(acc.l), NULL, &end_handler, a,
@@ -232,6 +266,7 @@ static inline void join(struct fix *f, int kind, struct end *a, struct end *b)
     np_listener_close(acc.l);
     run_until(f, acc.closed);
     np_test_tmpdir_remove(dir);
+    if (kind == TLS) secure(f, a, b);
 }
 
 #endif

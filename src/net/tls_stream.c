@@ -1,0 +1,541 @@
+/* The TLS filter at work: handshake, bytes in and out, the end. See tls.h and stream.h.
+ *
+ * OpenSSL reads from and writes to a BIO of ours: it takes ciphertext straight from the bytes that
+ * the stream below lends (`lent`), and what it writes is gathered in the context's `out`, which
+ * goes down in one write after each call of OpenSSL's. Only what an owner does not want yet is
+ * kept (`held`). The stream below is watched with a high water of one byte: it says when all of a
+ * write has left, and until then no more is encrypted; the bytes it holds count as this one's.
+ *
+ * OpenSSL calls nothing of an owner's; owners are called between its calls. One thread, the loop's.
+ */
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "net/tls_impl.h"
+
+enum { CHUNK = 64 << 10, GATHER = 16 << 10, KEEP_OUT = 64 << 10 };
+#define ALERT_LINGER NP_NS_PER_SEC /* for a peer to hear why it was refused */
+
+struct np_tls_stream *np_tls_stream_of_ssl(const SSL *ssl)
+{
+    return SSL_get_app_data(ssl);
+}
+
+/* The BIO. */
+
+static int bio_read(BIO *b, char *out, size_t n, size_t *got)
+{
+    struct np_tls_stream *t = BIO_get_data(b);
+    BIO_clear_retry_flags(b);
+    if (t->lent_len == 0) {
+        BIO_set_retry_read(b);
+        return 0;
+    }
+    if (n > t->lent_len) n = t->lent_len;
+    memcpy(out, t->lent, n);
+    t->lent += n;
+    t->lent_len -= n;
+    *got = n;
+    return 1;
+}
+
+static int bio_write(BIO *b, const char *p, size_t n, size_t *put)
+{
+    struct np_tls_stream *t = BIO_get_data(b);
+    BIO_clear_retry_flags(b);
+    if (np_buf_append(&t->ctx->out, p, n)) return 0;
+    *put = n;
+    return 1;
+}
+
+static long bio_ctrl(BIO *b, int cmd, long larg, void *parg)
+{
+    (void)b, (void)larg, (void)parg;
+    return cmd == BIO_CTRL_FLUSH || cmd == BIO_CTRL_DUP ? 1 : 0;
+}
+
+BIO_METHOD *np_tls_bio_method(void)
+{
+    BIO_METHOD *m = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "neap stream");
+    if (!m) return NULL;
+    BIO_meth_set_read_ex(m, bio_read);
+    BIO_meth_set_write_ex(m, bio_write);
+    BIO_meth_set_ctrl(m, bio_ctrl);
+    return m;
+}
+
+/* Downwards. */
+
+/* What OpenSSL wrote goes to the stream below. */
+static enum neap_err send_out(struct np_tls_stream *t)
+{
+    struct np_buf *out = &t->ctx->out;
+    size_t n = np_buf_len(out);
+    if (n == 0) return NEAP_OK;
+    /* A filter over this one uses the same buffer. */
+    struct np_buf mine = *out;
+    np_buf_init(out);
+    enum neap_err err = np_stream_write(t->under, np_buf_data(&mine), n);
+    np_buf_clear(&mine);
+    np_buf_shrink(&mine, KEEP_OUT);
+    np_buf_fini(out);
+    *out = mine;
+    return err == NEAP_ECLOSED && t->under_ended ? NEAP_EPIPE : err;
+}
+
+static void count_below(struct np_tls_stream *t)
+{
+    t->s.in_flight = np_stream_queued(t->under);
+    if (t->s.in_flight > 0) t->s.flushing = true;
+}
+
+static enum neap_err fail_code(struct np_tls_stream *t)
+{
+    if (!t->why) {
+        char text[NP_TLS_WHY_MAX];
+        np_tls_explain(t->ssl, text, sizeof text);
+        t->why = np_strdup(text);
+    }
+    ERR_clear_error();
+    t->phase = NP_TLS_DEAD;
+    return NEAP_ETLS;
+}
+
+/* Encrypts and sends pieces until the stream below has to queue. */
+static enum neap_err encrypt(struct np_tls_stream *t, const char *p, size_t n, size_t *taken)
+{
+    size_t done = 0;
+    enum neap_err err = NEAP_OK;
+    while (done < n && !err && np_stream_queued(t->under) == 0) {
+        size_t some = n - done < CHUNK ? n - done : CHUNK;
+        size_t put = 0;
+        ERR_clear_error();
+        if (SSL_write_ex(t->ssl, p + done, some, &put) != 1) return fail_code(t);
+        done += put;
+        if (np_buf_len(&t->ctx->out) >= CHUNK || done == n || put < some) err = send_out(t);
+    }
+    *taken += done;
+    return err ? err : send_out(t);
+}
+
+/* As many of the slices as fit go into `gather`, for one record. Returns how many, 0: the first is
+ * better sent from where it is. */
+static size_t gather(char *out, const struct np_slice *v, size_t nv, size_t *n)
+{
+    size_t i = 0;
+    *n = 0;
+    while (i < nv && v[i].n <= GATHER - *n) {
+        if (v[i].n > 0) memcpy(out + *n, v[i].p, v[i].n);
+        *n += v[i++].n;
+    }
+    return i > 1 ? i : 0;
+}
+
+static enum neap_err op_write(struct np_stream *s, const struct np_slice *v, size_t nv,
+                              size_t *taken)
+{
+    struct np_tls_stream *t = np_tls_of(s);
+    char small[GATHER];
+    enum neap_err err = NEAP_OK;
+    *taken = 0;
+    for (size_t i = 0; i < nv && !err && t->phase == NP_TLS_UP;) {
+        size_t n = 0;
+        size_t got = 0;
+        size_t some = gather(small, v + i, nv - i, &n);
+        if (some == 0) n = v[i].n;
+        if (n > 0) err = encrypt(t, some ? small : v[i].p, n, &got);
+        *taken += got;
+        if (got < n) break;
+        i += some ? some : 1;
+    }
+    count_below(t);
+    return err;
+}
+
+/* What is queued, as far as it goes. */
+static enum neap_err write_on(struct np_tls_stream *t)
+{
+    struct np_buf *out = &t->s.out;
+    enum neap_err err = NEAP_OK;
+    while (!err && np_buf_len(out) > 0 && np_stream_queued(t->under) == 0) {
+        size_t taken = 0;
+        err = encrypt(t, np_buf_data(out), np_buf_len(out), &taken);
+        np_buf_consume(out, taken);
+    }
+    count_below(t);
+    return err;
+}
+
+static enum neap_err op_flush(struct np_stream *s)
+{
+    struct np_tls_stream *t = np_tls_of(s);
+    /* on_drain of the stream below follows, unless it holds nothing. */
+    if (np_stream_queued(t->under) == 0) np_loop_defer(s->loop, &t->later);
+    return NEAP_OK;
+}
+
+static size_t op_unsent(const struct np_stream *s)
+{
+    const struct np_stream *under = np_tls_of(s)->under;
+    return np_stream_queued(under) + (under->ops->unsent ? under->ops->unsent(under) : 0);
+}
+
+static enum neap_err say_farewell(struct np_tls_stream *t)
+{
+    if (t->farewell || t->phase != NP_TLS_UP) return NEAP_OK;
+    t->farewell = true;
+    ERR_clear_error();
+    SSL_shutdown(t->ssl);
+    ERR_clear_error();
+    return send_out(t);
+}
+
+static enum neap_err op_shutdown(struct np_stream *s)
+{
+    struct np_tls_stream *t = np_tls_of(s);
+    enum neap_err err = say_farewell(t);
+    return err ? err : np_stream_shutdown(t->under);
+}
+
+/* Upwards. */
+
+static bool may_read(const struct np_tls_stream *t)
+{
+    return t->s.state == NP_STREAM_OPEN && t->s.reading && !t->s.ended && t->phase == NP_TLS_UP;
+}
+
+static enum neap_err handshake(struct np_tls_stream *t)
+{
+    t->asked_name = false;
+    ERR_clear_error();
+    int rc = SSL_do_handshake(t->ssl);
+    int why = rc == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, rc);
+    if (why == SSL_ERROR_NONE) t->phase = NP_TLS_UP;
+    if (why == SSL_ERROR_WANT_CLIENT_HELLO_CB) t->phase = NP_TLS_NAMING;
+    bool fine = why == SSL_ERROR_NONE || why == SSL_ERROR_WANT_READ ||
+                why == SSL_ERROR_WANT_WRITE || why == SSL_ERROR_WANT_CLIENT_HELLO_CB;
+    if (!fine) {
+        unsigned long e = ERR_peek_error();
+        t->plain_http =
+            ERR_GET_LIB(e) == ERR_LIB_SSL && (ERR_GET_REASON(e) == SSL_R_HTTP_REQUEST ||
+                                              ERR_GET_REASON(e) == SSL_R_HTTPS_PROXY_REQUEST);
+    }
+    enum neap_err err = fine ? NEAP_OK : fail_code(t);
+    enum neap_err sent = send_out(t); /* an alert, if it failed */
+    if (err) return err;
+    return sent;
+}
+
+/* Decrypts as much as there is and as fits. `*ended`: the peer has said farewell. */
+static enum neap_err decrypt(struct np_tls_stream *t, char *plain, size_t *n, bool *ended)
+{
+    *n = 0;
+    *ended = false;
+    while (NP_TLS_PLAIN_SIZE - *n >= SSL3_RT_MAX_PLAIN_LENGTH) {
+        size_t got = 0;
+        ERR_clear_error();
+        if (SSL_read_ex(t->ssl, plain + *n, NP_TLS_PLAIN_SIZE - *n, &got) == 1) {
+            *n += got;
+            continue;
+        }
+        int why = SSL_get_error(t->ssl, 0);
+        if (why == SSL_ERROR_WANT_READ) break;
+        if (why != SSL_ERROR_ZERO_RETURN) return fail_code(t);
+        *ended = true;
+        break;
+    }
+    return send_out(t); /* an answer to a key update, say */
+}
+
+/* Memory for plaintext: the context's, unless that is lent to somebody (who is a filter too, and
+ * this one lies over it). */
+static char *borrow_plain(struct np_tls_context *c)
+{
+    if (c->busy) return np_alloc(NP_TLS_PLAIN_SIZE);
+    if (!c->plain) c->plain = np_alloc(NP_TLS_PLAIN_SIZE);
+    if (c->plain) c->busy = true;
+    return c->plain;
+}
+
+static void give_back(struct np_tls_context *c, char *plain)
+{
+    if (plain == c->plain)
+        c->busy = false;
+    else
+        np_free(plain);
+}
+
+/* One round of reading. False when there is no more to do now. */
+static bool read_round(struct np_tls_stream *t)
+{
+    struct np_tls_context *c = t->ctx;
+    char *plain = borrow_plain(c);
+    if (!plain) {
+        np_stream_failed(&t->s, NEAP_ENOMEM);
+        return false;
+    }
+    size_t n;
+    bool ended;
+    enum neap_err err = decrypt(t, plain, &n, &ended);
+    if (n > 0) np_stream_received(&t->s, plain, n);
+    give_back(c, plain);
+    if (ended) np_stream_received_end(&t->s);
+    if (err) np_stream_failed(&t->s, err);
+    return n > 0 && !err && !ended;
+}
+
+static void fail_handshake(struct np_tls_stream *t, enum neap_err err)
+{
+    static const char sorry[] =
+        "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+        "Content-Length: 30\r\n\r\nThis port speaks HTTPS (TLS).\n";
+    if (t->plain_http && t->server)
+        (void)!np_stream_write(t->under, sorry, sizeof sorry - 1); /* a courtesy */
+    np_stream_failed(&t->s, err);
+}
+
+static void shake(struct np_tls_stream *t)
+{
+    enum neap_err err = handshake(t);
+    if (err) {
+        fail_handshake(t, err);
+        return;
+    }
+    if (t->phase == NP_TLS_NAMING && t->asked_name) {
+        t->asked_name = false;
+        t->ctx->opts.on_sni(t->ctx->opts.on_sni_arg, &t->s, t->sni);
+        return;
+    }
+    if (t->phase != NP_TLS_UP) return;
+    if (!t->s.reading) np_stream_read_stop(t->under);
+    np_stream_opened(&t->s);
+}
+
+/* The end of the stream below, when all that came before it has been read. */
+static void under_is_over(struct np_tls_stream *t)
+{
+    if (t->s.state == NP_STREAM_CONNECTING) {
+        if (!t->why) t->why = np_strdup("the connection ended in the middle of the TLS handshake");
+        np_stream_failed(&t->s, NEAP_ECONNRESET);
+    } else if (may_read(t)) {
+        if (t->ctx->opts.allow_truncation) {
+            np_stream_received_end(&t->s);
+            return;
+        }
+        if (!t->why) t->why = np_strdup("the connection was cut off without TLS's close_notify");
+        np_stream_failed(&t->s, NEAP_ECONNRESET);
+    }
+}
+
+/* Goes on with what is at hand. Closing the stream in a callback leaves its memory until the stream
+ * below has gone, which is later. */
+static void run(struct np_tls_stream *t)
+{
+    if (t->running) return;
+    t->running = true;
+    if (t->phase == NP_TLS_HANDSHAKE && t->s.state == NP_STREAM_CONNECTING) shake(t);
+    while (may_read(t) && read_round(t))
+        continue;
+    if (t->under_ended && t->lent_len == 0) under_is_over(t);
+    t->running = false;
+}
+
+/* `data` is at hand for as long as this lasts; what is left is kept. */
+static void run_with(struct np_tls_stream *t, const char *data, size_t n)
+{
+    t->lent = data;
+    t->lent_len = n;
+    run(t);
+    enum neap_err err = NEAP_OK;
+    if (t->lent_len > 0 && t->s.state <= NP_STREAM_OPEN)
+        err = np_buf_append(&t->held, t->lent, t->lent_len);
+    t->lent = NULL;
+    t->lent_len = 0;
+    if (err) np_stream_failed(&t->s, err);
+}
+
+static void run_with_held(struct np_tls_stream *t)
+{
+    struct np_buf held = t->held;
+    np_buf_init(&t->held);
+    run_with(t, np_buf_data(&held), np_buf_len(&held));
+    np_buf_fini(&held);
+}
+
+static void on_later(struct np_defer *d)
+{
+    struct np_tls_stream *t = np_container_of(d, struct np_tls_stream, later);
+    if (t->s.state > NP_STREAM_OPEN) return;
+    if (t->s.state == NP_STREAM_OPEN && t->s.flushing && np_stream_queued(t->under) == 0) {
+        enum neap_err err = write_on(t);
+        if (err) {
+            np_stream_failed(&t->s, err);
+            return;
+        }
+        np_stream_flushed(&t->s);
+        if (t->s.state > NP_STREAM_OPEN) return;
+    }
+    run_with_held(t);
+}
+
+void np_tls_go_on_later(struct np_tls_stream *t)
+{
+    np_loop_defer(t->s.loop, &t->later);
+}
+
+void np_tls_stream_init_later(struct np_tls_stream *t)
+{
+    np_defer_init(&t->later, on_later);
+}
+
+static enum neap_err op_read_start(struct np_stream *s)
+{
+    struct np_tls_stream *t = np_tls_of(s);
+    /* What is at hand already is read from the loop. */
+    if (np_buf_len(&t->held) > 0 || SSL_has_pending(t->ssl) || t->under_ended)
+        np_loop_defer(s->loop, &t->later);
+    return t->under_ended ? NEAP_OK : np_stream_read_start(t->under);
+}
+
+static void op_read_stop(struct np_stream *s)
+{
+    np_stream_read_stop(np_tls_of(s)->under);
+}
+
+/* What the stream below says. */
+
+static void under_open(struct np_stream *under)
+{
+    struct np_tls_stream *t = under->arg;
+    t->phase = NP_TLS_HANDSHAKE;
+    enum neap_err err = np_stream_open_within(&t->s, t->within);
+    if (!err) err = np_stream_read_start(under);
+    if (err)
+        np_stream_failed(&t->s, err);
+    else
+        run(t);
+}
+
+static void under_read(struct np_stream *under, const char *data, size_t n)
+{
+    struct np_tls_stream *t = under->arg;
+    if (np_buf_len(&t->held) == 0 && t->phase != NP_TLS_NAMING) {
+        run_with(t, data, n);
+        return;
+    }
+    if (np_buf_append(&t->held, data, n))
+        np_stream_failed(&t->s, NEAP_ENOMEM);
+    else if (t->phase == NP_TLS_NAMING)
+        np_stream_read_stop(under); /* until the name is answered */
+    else
+        run_with_held(t);
+}
+
+static void under_end(struct np_stream *under)
+{
+    struct np_tls_stream *t = under->arg;
+    t->under_ended = true;
+    run_with_held(t);
+}
+
+static void under_drain(struct np_stream *under)
+{
+    struct np_tls_stream *t = under->arg;
+    if (t->s.state != NP_STREAM_OPEN || !t->s.flushing) return;
+    enum neap_err err = write_on(t);
+    if (err)
+        np_stream_failed(&t->s, err);
+    else
+        np_stream_flushed(&t->s);
+}
+
+static void under_error(struct np_stream *under, enum neap_err err)
+{
+    struct np_tls_stream *t = under->arg;
+    if (t->phase != NP_TLS_DEAD) t->phase = t->phase == NP_TLS_UP ? NP_TLS_UP : NP_TLS_DEAD;
+    t->broken = true;
+    np_stream_failed(&t->s, err);
+}
+
+static void under_close(struct np_stream *under)
+{
+    struct np_tls_stream *t = under->arg;
+    np_stream_gone(&t->s);
+}
+
+const struct np_stream_handler np_tls_under = {
+    .on_open = under_open,
+    .on_read = under_read,
+    .on_end = under_end,
+    .on_drain = under_drain,
+    .on_error = under_error,
+    .on_close = under_close,
+};
+
+/* The end. */
+
+static void op_close(struct np_stream *s)
+{
+    struct np_tls_stream *t = np_tls_of(s);
+    np_defer_cancel(&t->later);
+    if (t->phase == NP_TLS_DEAD && !t->broken) { /* an alert is on its way */
+        np_stream_finish(t->under, ALERT_LINGER);
+        return;
+    }
+    if (!t->broken) (void)!say_farewell(t); /* as far as it goes */
+    np_stream_close(t->under);
+}
+
+static void op_free(struct np_stream *s)
+{
+    struct np_tls_stream *t = np_tls_of(s);
+    SSL_free(t->ssl);
+    if (t->checked != t->ctx) np_tls_context_unref(t->checked);
+    np_tls_material_unref(t->material);
+    np_tls_context_unref(t->ctx);
+    np_buf_fini(&t->held);
+    np_free(t->session_key);
+    np_free(t->host);
+    np_free(t->sni);
+    np_free(t->why);
+    np_free(t);
+}
+
+static void op_set_ref(struct np_stream *s, bool ref)
+{
+    np_stream_set_ref(np_tls_of(s)->under, ref);
+}
+
+static enum neap_err op_peer(struct np_stream *s, char *out, size_t size)
+{
+    return np_stream_peer(np_tls_of(s)->under, out, size);
+}
+
+static enum neap_err op_local(struct np_stream *s, char *out, size_t size)
+{
+    return np_stream_local(np_tls_of(s)->under, out, size);
+}
+
+static const char *op_why(const struct np_stream *s)
+{
+    const struct np_tls_stream *t = np_tls_of(s);
+    return t->why;
+}
+
+const struct np_stream_ops np_tls_ops = {
+    .kind = "tls",
+    .read_start = op_read_start,
+    .read_stop = op_read_stop,
+    .write = op_write,
+    .flush = op_flush,
+    .unsent = op_unsent,
+    .shutdown = op_shutdown,
+    .close = op_close,
+    .free = op_free,
+    .set_ref = op_set_ref,
+    .peer = op_peer,
+    .local = op_local,
+    .why = op_why,
+};
