@@ -120,6 +120,11 @@ void np_http_conn_closed(struct np_stream *s)
     np_http_server_conn_gone(server);
 }
 
+const struct np_stream *np_http_exchange_stream(struct np_http_exchange *x)
+{
+    return np_http_conn_of(x)->stream;
+}
+
 /* --- the beginning */
 
 void np_http_conn_free(struct np_http_conn *c)

@@ -19,6 +19,7 @@ void np_http_server_options_init(struct np_http_server_options *o)
         .write_timeout = 30 * NP_NS_PER_SEC,
         .max_connections = 10000,
         .abort_on_end = true,
+        .handshake_timeout = 10 * NP_NS_PER_SEC,
     };
 }
 
@@ -32,6 +33,7 @@ static void free_server(struct np_http_server *s)
         np_http_conn_free(np_container_of(l, struct np_http_conn, link));
     np_timer_stop(&s->grace);
     np_timer_stop(&s->cooling);
+    np_tls_context_unref(s->opts.tls);
     np_defer_cancel(&s->later);
     np_buf_fini(&s->spare_out);
     np_free(s->listeners);
@@ -154,12 +156,21 @@ static void turn_away(struct np_stream *stream)
     np_stream_close(stream);
 }
 
+/* A connection is served while its handshake is still under way: what is read and written waits. */
+static enum neap_err secure(struct np_http_server *s, struct np_stream **stream)
+{
+    static const struct np_stream_handler nobody = {.on_close = nobody_closed};
+    if (!s->opts.tls) return NEAP_OK;
+    return np_tls_wrap_server(s->opts.tls, *stream, s->opts.handshake_timeout, &nobody, NULL,
+                              stream);
+}
+
 static void on_accept(struct np_listener *l, struct np_stream *stream)
 {
     struct np_http_server *s = np_listener_arg(l);
     struct np_http_conn *c;
     bool full = over_limit(s);
-    if (s->closing || (full && s->nconns - s->nserving >= MAX_REFUSED) ||
+    if (s->closing || (full && s->nconns - s->nserving >= MAX_REFUSED) || secure(s, &stream) ||
         np_http_conn_open(s, stream, &c)) {
         turn_away(stream);
     } else if (full) {
@@ -254,6 +265,7 @@ enum neap_err np_http_server_new(struct np_loop *loop, const struct np_http_serv
         }
     }
     s->opts.server_name = s->server_name;
+    if (s->opts.tls) np_tls_context_ref(s->opts.tls);
     s->loop = loop;
     s->handler = h;
     s->arg = arg;

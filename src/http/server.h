@@ -25,6 +25,7 @@
 #define NP_HTTP_SERVER_H
 
 #include "net/listener.h"
+#include "net/tls.h"
 #include "proto/http1.h"
 
 struct np_http_server;
@@ -41,6 +42,8 @@ struct np_http_server_options {
     uint64_t max_requests;      /* a connection, 0 none (default) */
     const char *server_name;    /* the Server header, NULL (default) none */
     bool abort_on_end;          /* default true */
+    struct np_tls_context *tls; /* connections from listeners are TLS; NULL (default): plain */
+    int64_t handshake_timeout;  /* ns; 10 s */
 };
 void np_http_server_options_init(struct np_http_server_options *o);
 
@@ -103,6 +106,8 @@ void np_http_server_close(struct np_http_server *s, int64_t grace);
 void *np_http_server_arg(const struct np_http_server *s);
 
 /* --- one exchange */
+/* Its connection's, to look at: never to be read, written or closed. */
+const struct np_stream *np_http_exchange_stream(struct np_http_exchange *x);
 void np_http_exchange_peer(struct np_http_exchange *x, char *out, size_t size);
 /* Asks for the body: on_body follows (100 Continue is sent first if the client waits for it). May
  * be called inside on_request. Not asking and answering early discards up to 64 KiB of it, else the

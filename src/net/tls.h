@@ -41,10 +41,11 @@ enum np_tls_verify {
 
 enum { NP_TLS_1_2 = 0x0303, NP_TLS_1_3 = 0x0304 };
 
-/* Asked for a server name that no certificate is for ("" when the client names none). Answer with
- * np_tls_stream_select, at once or later; until then the handshake waits. The stream may fail or be
- * closed meanwhile: its owner hears of it and must forget what is under way. */
-typedef void (*np_tls_sni_fn)(void *arg, struct np_stream *s, const char *name);
+/* Asked for a server name that no certificate is for ("" when the client names none); the handshake
+ * waits until np_tls_naming_answer, which must be called once, at once or later, though the stream
+ * may have gone meanwhile. From the loop. */
+struct np_tls_naming;
+typedef void (*np_tls_sni_fn)(void *arg, struct np_tls_naming *n, const char *name);
 
 struct np_tls_options {
     const struct np_tls_cert_source *certs; /* the first is for names that no other has */
@@ -120,7 +121,9 @@ NEAP_MUST_CHECK enum neap_err np_tls_wrap_client(struct np_tls_context *c, struc
                                                  struct np_stream **out);
 /* The answer to on_sni: a context to go on with (its certificates and its checks), NULL: no such
  * name, the handshake fails with the alert for it. */
-void np_tls_stream_select(struct np_stream *s, struct np_tls_context *c);
+void np_tls_naming_answer(struct np_tls_naming *n, struct np_tls_context *c);
+/* From now on nobody is asked, for `arg` is about to go. */
+void np_tls_context_end_sni(struct np_tls_context *c);
 
 /* What was agreed; slices hold while the stream is open. NULL on a stream that is not TLS's or not
  * open yet. */

@@ -78,7 +78,7 @@ struct np_tls_context {
 enum np_tls_phase {
     NP_TLS_WAITING, /* for the stream under it to be open */
     NP_TLS_HANDSHAKE,
-    NP_TLS_NAMING, /* … is waiting for np_tls_stream_select */
+    NP_TLS_NAMING, /* … is waiting for np_tls_naming_answer */
     NP_TLS_UP,
     NP_TLS_DEAD, /* OpenSSL may not be asked any more */
 };
@@ -99,12 +99,13 @@ struct np_tls_stream {
     bool server;
     bool selected; /* on_sni was answered */
     bool under_ended;
-    bool broken;     /* the stream below is */
-    bool refused;    /* on_sni's answer was none */
-    bool plain_http; /* the peer speaks HTTP without TLS */
-    bool farewell;   /* close_notify was sent */
-    bool running;    /* inside run(): do not begin another */
-    bool asked_name; /* a name without a certificate */
+    bool broken;                  /* the stream below is */
+    bool refused;                 /* on_sni's answer was none */
+    bool plain_http;              /* the peer speaks HTTP without TLS */
+    bool farewell;                /* close_notify was sent */
+    bool running;                 /* inside run(): do not begin another */
+    bool asked_name;              /* a name without a certificate */
+    struct np_tls_naming *naming; /* the question that is open, or NULL */
     char *session_key;
     char *host; /* a client's, for words */
     char *sni;  /* what the client asked for, lower case */
@@ -175,6 +176,11 @@ BIO_METHOD *np_tls_bio_method(void);
 /* Goes on with the handshake, from the loop. */
 void np_tls_go_on_later(struct np_tls_stream *t);
 struct np_tls_stream *np_tls_stream_of_ssl(const SSL *ssl);
+
+/* tls_wrap.c */
+void np_tls_ask_name(struct np_tls_stream *t);
+/* The stream goes: an answer will do nothing. */
+void np_tls_forget_naming(struct np_tls_stream *t);
 
 /* tls_peer.c */
 /* The first thing that OpenSSL has to say, and what a failed check means, in words; clears

@@ -291,6 +291,12 @@ static void fail_handshake(struct np_tls_stream *t, enum neap_err err)
     static const char sorry[] =
         "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n"
         "Content-Length: 30\r\n\r\nThis port speaks HTTPS (TLS).\n";
+    char peer[NP_ADDR_TEXT_MAX] = "?";
+    if (t->server && np_log_enabled(t->s.loop->log, NP_LOG_DEBUG)) {
+        (void)!np_stream_peer(t->under, peer, sizeof peer);
+        np_logf(t->s.loop->log, NP_LOG_DEBUG, "TLS handshake with %s failed: %s", peer,
+                np_stream_why(&t->s, err));
+    }
     if (t->plain_http && t->server)
         (void)!np_stream_write(t->under, sorry, sizeof sorry - 1); /* a courtesy */
     np_stream_failed(&t->s, err);
@@ -305,7 +311,7 @@ static void shake(struct np_tls_stream *t)
     }
     if (t->phase == NP_TLS_NAMING && t->asked_name) {
         t->asked_name = false;
-        t->ctx->opts.on_sni(t->ctx->opts.on_sni_arg, &t->s, t->sni);
+        np_tls_ask_name(t);
         return;
     }
     if (t->phase != NP_TLS_UP) return;
@@ -480,6 +486,7 @@ static void op_close(struct np_stream *s)
 {
     struct np_tls_stream *t = np_tls_of(s);
     np_defer_cancel(&t->later);
+    np_tls_forget_naming(t);
     if (t->phase == NP_TLS_DEAD && !t->broken) { /* an alert is on its way */
         np_stream_finish(t->under, ALERT_LINGER);
         return;

@@ -182,10 +182,34 @@ enum neap_err np_tls_wrap_client(struct np_tls_context *c, struct np_stream *und
     return NEAP_OK;
 }
 
-void np_tls_stream_select(struct np_stream *s, struct np_tls_context *c)
+/* Whose name is it? */
+
+struct np_tls_naming {
+    struct np_tls_stream *t; /* NULL when it has gone */
+};
+
+void np_tls_ask_name(struct np_tls_stream *t)
 {
-    struct np_tls_stream *t = np_tls_of(s);
-    if (t->phase != NP_TLS_NAMING || t->s.state != NP_STREAM_CONNECTING) return;
+    struct np_tls_naming *n = np_alloc(sizeof *n);
+    const struct np_tls_options *o = &t->ctx->opts;
+    if (!n) {
+        np_stream_failed(&t->s, NEAP_ENOMEM);
+        return;
+    }
+    n->t = t;
+    t->naming = n;
+    o->on_sni(o->on_sni_arg, n, t->sni);
+}
+
+void np_tls_forget_naming(struct np_tls_stream *t)
+{
+    if (t->naming) t->naming->t = NULL;
+    t->naming = NULL;
+}
+
+static void select_context(struct np_tls_stream *t, struct np_tls_context *c)
+{
+    t->naming = NULL;
     t->selected = true;
     t->refused = !c;
     if (c && c != t->ctx) {
@@ -194,7 +218,20 @@ void np_tls_stream_select(struct np_stream *s, struct np_tls_context *c)
         t->material = np_tls_material_ref(c->material);
     }
     t->phase = NP_TLS_HANDSHAKE;
+    if (t->s.state != NP_STREAM_CONNECTING) return;
     enum neap_err err = t->under_ended ? NEAP_OK : np_stream_read_start(t->under);
-    if (err) np_stream_fail_later(s, err);
+    if (err) np_stream_fail_later(&t->s, err);
     np_tls_go_on_later(t);
+}
+
+void np_tls_naming_answer(struct np_tls_naming *n, struct np_tls_context *c)
+{
+    struct np_tls_stream *t = n->t;
+    np_free(n);
+    if (t) select_context(t, c);
+}
+
+void np_tls_context_end_sni(struct np_tls_context *c)
+{
+    c->opts.on_sni = NULL;
 }
