@@ -33,7 +33,8 @@ static void on_end(struct np_http1_parser *p)
 
 static enum neap_err run(const uint8_t *data, size_t size, int method, size_t step, struct sum *s)
 {
-    static const struct np_http1_events events = {on_head, on_body, on_end};
+    static const struct np_http1_events events = {
+        .on_head = on_head, .on_body = on_body, .on_end = on_end};
     struct np_http1_parser p;
     struct np_http_limits limits = {512, 12, 4096};
     enum neap_err err = NEAP_OK;

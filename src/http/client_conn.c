@@ -284,7 +284,8 @@ static enum neap_err dial(struct np_http_origin *o, struct np_http_client_conn *
 
 enum neap_err np_http_client_conn_open(struct np_http_origin *o, struct np_http_client_conn **out)
 {
-    static const struct np_http1_events events = {on_head, on_body, on_end};
+    static const struct np_http1_events events = {
+        .on_head = on_head, .on_body = on_body, .on_end = on_end};
     struct np_http_client *c = o->client;
     struct np_http_client_conn *conn = np_calloc(1, sizeof *conn);
     if (!conn) return NEAP_ENOMEM;

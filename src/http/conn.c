@@ -331,4 +331,5 @@ const struct np_stream_handler np_http_conn_stream = {.on_read = stream_read,
                                                       .on_drain = stream_drain,
                                                       .on_error = stream_error,
                                                       .on_close = np_http_conn_closed};
-const struct np_http1_events np_http_conn_events = {on_head, on_body, on_end};
+const struct np_http1_events np_http_conn_events = {
+    .on_head = on_head, .on_body = on_body, .on_end = on_end};

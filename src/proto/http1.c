@@ -1,8 +1,8 @@
 /* The flow of bytes through the parser: head, body, trailer, end.
  *
- * llhttp sees a head only in one block (the caller's bytes or the gather buffer), and its first
- * line only when that is complete. It is stopped at the end of every message. One thread at a
- * time. */
+ * llhttp sees heads and bodies of a known length (or none); chunks are not its business. It sees a
+ * head only in one block (the caller's bytes or the gather buffer), and its first line only when
+ * that is complete. It is stopped at the end of every message. One thread at a time. */
 #include "proto/http1.h"
 
 #include <string.h>
@@ -11,9 +11,8 @@
 #include "proto/http1_impl.h"
 
 enum {
-    MAX_INTERIM = 32,        /* 1xx heads before an answer */
-    CHUNK_HEAD_ALLOWED = 20, /* bytes of framing that a chunk may cost besides `max_head` */
-    GATHER_KEPT = 1024,      /* bytes of the gather buffer that an idle parser holds on to */
+    MAX_INTERIM = 32,   /* 1xx heads before an answer */
+    GATHER_KEPT = 1024, /* bytes of the gather buffer that an idle parser holds on to */
 };
 
 enum neap_err np_http1_fail(struct np_http1_parser *p, int status, enum neap_err err,
@@ -49,23 +48,17 @@ static int on_status(llhttp_t *ll, const char *at, size_t n)
 
 static int on_header_field(llhttp_t *ll, const char *at, size_t n)
 {
-    struct np_http1_parser *p = parser_of(ll);
-    if (p->state == NP_HTTP1_TRAILER) return 0;
-    return np_http1_head_field(p, at, n) ? -1 : 0;
+    return np_http1_head_field(parser_of(ll), at, n) ? -1 : 0;
 }
 
 static int on_header_value(llhttp_t *ll, const char *at, size_t n)
 {
-    struct np_http1_parser *p = parser_of(ll);
-    if (p->state == NP_HTTP1_TRAILER) return 0;
-    return np_http1_head_value(p, at, n) ? -1 : 0;
+    return np_http1_head_value(parser_of(ll), at, n) ? -1 : 0;
 }
 
 static int on_header_value_complete(llhttp_t *ll)
 {
-    struct np_http1_parser *p = parser_of(ll);
-    if (p->state == NP_HTTP1_TRAILER) return 0;
-    return np_http1_head_value_done(p) ? -1 : 0;
+    return np_http1_head_value_done(parser_of(ll)) ? -1 : 0;
 }
 
 static bool is_interim(const struct np_http1_parser *p)
@@ -84,7 +77,7 @@ static int on_headers_complete(llhttp_t *ll)
     p->events->on_head(p);
     if (p->type == NP_HTTP1_RESPONSE && !p->head->has_body)
         return p->request_method == HTTP_CONNECT && p->head->status < 300 ? 2 : 1;
-    return p->paused ? HPE_PAUSED : 0;
+    return p->paused || p->head->chunked ? HPE_PAUSED : 0;
 }
 
 static int on_body(llhttp_t *ll, const char *at, size_t n)
@@ -97,20 +90,6 @@ static int on_body(llhttp_t *ll, const char *at, size_t n)
     }
     if (n) p->events->on_body(p, at, n);
     return p->paused ? HPE_PAUSED : 0;
-}
-
-static int on_chunk_header(llhttp_t *ll)
-{
-    struct np_http1_parser *p = parser_of(ll);
-    p->chunks++;
-    if (ll->content_length > p->limits.max_body - p->body_bytes) {
-        (void)np_http1_fail(p, 413, NEAP_ELIMIT, "the body is too large");
-        return -1;
-    }
-    if (ll->content_length > 0) return 0;
-    p->state = NP_HTTP1_TRAILER;
-    np_http1_scan_start(p, 1);
-    return HPE_PAUSED;
 }
 
 static int on_message_complete(llhttp_t *ll)
@@ -129,7 +108,6 @@ static const llhttp_settings_t settings = {
     .on_header_value_complete = on_header_value_complete,
     .on_headers_complete = on_headers_complete,
     .on_body = on_body,
-    .on_chunk_header = on_chunk_header,
     .on_message_complete = on_message_complete,
 };
 
@@ -150,6 +128,7 @@ void np_http1_init(struct np_http1_parser *p, enum np_http1_type type,
 void np_http1_fini(struct np_http1_parser *p)
 {
     np_buf_fini(&p->gather);
+    np_http1_drop_trailer(p);
     np_free(p->headers);
     p->headers = NULL;
     p->headers_cap = 0;
@@ -170,7 +149,9 @@ void np_http1_next(struct np_http1_parser *p, int request_method)
     p->seen_host = p->seen_length = p->seen_coding = false;
     p->base = NULL;
     p->skipped = 0;
-    p->body_bytes = p->framing = p->chunks = 0;
+    p->body_bytes = p->framing = p->chunks = p->chunk_left = 0;
+    p->chunk_at = 0;
+    np_http1_drop_trailer(p);
     p->interim = 0;
     np_http1_scan_start(p, 0);
     if (p->gather.cap) {
@@ -212,9 +193,11 @@ static enum neap_err gather(struct np_http1_parser *p, const char *data, size_t 
 static enum neap_err skip_interim(struct np_http1_parser *p)
 {
     unsigned interim = p->interim + 1;
-    bool paused = p->paused;
+    bool paused;
     if (interim > MAX_INTERIM)
         return np_http1_fail(p, 400, NEAP_EPROTO, "too many interim responses");
+    if (p->events->on_interim) p->events->on_interim(p);
+    paused = p->paused;
     np_http1_next(p, p->request_method);
     p->interim = interim;
     p->paused = paused;
@@ -254,25 +237,8 @@ static enum neap_err feed_head(struct np_http1_parser *p, const char *data, size
 
 static enum neap_err feed_body(struct np_http1_parser *p, const char *data, size_t n, size_t *used)
 {
-    uint64_t before = p->body_bytes;
-    enum neap_err err = execute(p, data, n, used);
-    if (err || !p->head->chunked) return err;
-    p->framing += *used - (p->body_bytes - before);
-    if (p->framing > p->limits.max_head + p->chunks * CHUNK_HEAD_ALLOWED)
-        return np_http1_fail(p, 400, NEAP_EPROTO, "chunk extensions are too large");
-    return NEAP_OK;
-}
-
-static enum neap_err feed_trailer(struct np_http1_parser *p, const char *data, size_t n,
-                                  size_t *used)
-{
-    bool done;
-    size_t len = 0;
-    enum neap_err err = np_http1_scan(p, data, n, &len, &done);
-    if (err) return err;
-    if (p->lines > p->limits.max_headers + 2)
-        return np_http1_fail(p, 431, NEAP_ELIMIT, "too many trailers");
-    return execute(p, data, len, used);
+    if (p->head->chunked) return np_http1_feed_chunked(p, data, n, used);
+    return execute(p, data, n, used);
 }
 
 enum neap_err np_http1_feed(struct np_http1_parser *p, const char *data, size_t n, size_t *consumed)
@@ -290,7 +256,7 @@ enum neap_err np_http1_feed(struct np_http1_parser *p, const char *data, size_t 
         if (p->state == NP_HTTP1_BODY)
             err = feed_body(p, data + at, n - at, &used);
         else if (p->state == NP_HTTP1_TRAILER)
-            err = feed_trailer(p, data + at, n - at, &used);
+            err = np_http1_feed_trailer(p, data + at, n - at, &used);
         else
             err = feed_head(p, data + at, n - at, &used);
         at += used;
@@ -311,7 +277,7 @@ enum neap_err np_http1_finish(struct np_http1_parser *p)
         return np_http1_fail(p, 400, NEAP_EPROTO, "the connection ended inside the body");
     case NP_HTTP1_BODY:
         /* With llhttp's own word: whether this body lasts until the end. */
-        if (p->ll.finish != HTTP_FINISH_SAFE_WITH_CB)
+        if (p->head->chunked || p->ll.finish != HTTP_FINISH_SAFE_WITH_CB)
             return np_http1_fail(p, 400, NEAP_EPROTO, "the connection ended inside the body");
         on_message_complete(&p->ll);
         return np_http1_feed(p, "", 0, &none);

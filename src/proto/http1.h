@@ -1,10 +1,11 @@
 /* HTTP/1.1 messages, sans I/O: bytes in, events out; and the writing of heads and chunks.
  *
- * The parser is llhttp, strict, behind a scanner of lines of our own that refuses what llhttp lets
- * pass and RFC 9112 forbids. It copies nothing it can avoid: a message whose head arrives in one
- * piece is parsed in place and its slices point into the caller's bytes; a head in pieces is
- * gathered in the parser's own buffer, in one block. The parser pauses by itself at the end of each
- * message, so that pipelined requests are handed out one at a time. One thread at a time.
+ * Heads are read by llhttp, strict, behind a scanner of lines of our own that refuses what llhttp
+ * lets pass and RFC 9112 forbids; chunks and trailers by a reader of our own. It copies nothing it
+ * can avoid: a message whose head arrives in one piece is parsed in place and its slices point into
+ * the caller's bytes; a head in pieces is gathered in the parser's own buffer, in one block. The
+ * parser pauses by itself at the end of each message, so that pipelined requests are handed out one
+ * at a time. One thread at a time.
  */
 #ifndef NP_PROTO_HTTP1_H
 #define NP_PROTO_HTTP1_H
@@ -51,6 +52,10 @@ struct np_http_head {
     bool keep_alive;
     bool expect_continue;
     bool upgrade; /* Upgrade was asked for (and means nothing unless answered 101), or CONNECT */
+    /* What a chunked body ended with, complete when on_end is called; they hold until
+     * np_http1_next, kept or not. */
+    const struct np_http_header *trailers;
+    size_t ntrailers;
 };
 
 /* The value of the first header of that name (ASCII case-insensitive); p NULL when absent. */
@@ -76,7 +81,10 @@ struct np_http1_events {
     void (*on_head)(struct np_http1_parser *p);
     void (*on_body)(struct np_http1_parser *p, const char *data, size_t n); /* lent */
     void (*on_end)(struct np_http1_parser *p);
+    /* A response's 1xx head other than 101, which holds until it returns; may be NULL. */
+    void (*on_interim)(struct np_http1_parser *p);
 };
+struct np_http1_trailer; /* the codec's */
 
 struct np_http1_parser {
     llhttp_t ll;
@@ -112,7 +120,10 @@ struct np_http1_parser {
     uint64_t body_bytes;
     uint64_t framing; /* bytes of chunk headers so far; bounded */
     uint64_t chunks;
-    unsigned interim; /* 1xx heads that were skipped */
+    uint64_t chunk_left; /* of the chunk under way */
+    unsigned char chunk_at;
+    struct np_http1_trailer *trailer; /* NULL while there is none */
+    unsigned interim;                 /* 1xx heads that were skipped */
 };
 
 /* Allocates nothing. `limits` NULL means the defaults. */
@@ -145,6 +156,12 @@ static inline void np_http1_pause(struct np_http1_parser *p, bool paused)
 bool np_http_is_token(const char *p, size_t n);
 bool np_http_is_value(const char *p, size_t n);
 bool np_http_is_target(const char *p, size_t n);
+/* Whether a field of that name may stand in a trailer (RFC 9110 §6.5.1): not if it frames, routes,
+ * authenticates or says how to read the content. */
+bool np_http_may_trail(struct np_bytes name);
+/* Whether a field of that name belongs to one connection (RFC 9110 §7.6.1) and passes no proxy;
+ * what Connection names is one's own to look for. */
+bool np_http_is_hop_by_hop(struct np_bytes name);
 /* ASCII case-insensitive; `lower` is in lower case. */
 bool np_http_name_is(struct np_bytes name, const char *lower, size_t n);
 /* Whether a comma-separated list holds the token. */
@@ -165,6 +182,9 @@ NEAP_MUST_CHECK enum neap_err np_http_write_chunk(struct np_buf *b, const char *
 #define NP_HTTP_CHUNK_HEAD 18
 size_t np_http_chunk_head(char out[NP_HTTP_CHUNK_HEAD], size_t n);
 NEAP_MUST_CHECK enum neap_err np_http_write_last_chunk(struct np_buf *b);
+/* The same with a trailer. NEAP_EINVAL for fields that may not stand in one, too. */
+NEAP_MUST_CHECK enum neap_err np_http_write_trailer(struct np_buf *b,
+                                                    const struct np_http_header *fields, size_t n);
 /* "Date: …\r\n", formatted at most once a second per cache. */
 struct np_http_date {
     int64_t second;

@@ -1,5 +1,5 @@
-/* What http1.c (the flow of bytes), http1_scan.c (lines) and http1_head.c (heads) share. Private
- * to the codec. */
+/* What http1.c (the flow of bytes), http1_scan.c (lines), http1_head.c (heads) and http1_chunk.c
+ * (chunked bodies) share. Private to the codec. */
 #ifndef NP_PROTO_HTTP1_IMPL_H
 #define NP_PROTO_HTTP1_IMPL_H
 
@@ -32,6 +32,17 @@ NEAP_MUST_CHECK enum neap_err np_http1_head_value_done(struct np_http1_parser *p
 NEAP_MUST_CHECK enum neap_err np_http1_head_done(struct np_http1_parser *p);
 /* Moves every slice of the head that points into [from, from + n) to `to`. */
 void np_http1_head_rebase(struct np_http1_parser *p, const char *from, size_t n, const char *to);
+/* A chunked body, until its last chunk's line makes TRAILER of BODY; and what follows, to END. */
+NEAP_MUST_CHECK enum neap_err np_http1_feed_chunked(struct np_http1_parser *p, const char *data,
+                                                    size_t n, size_t *used);
+NEAP_MUST_CHECK enum neap_err np_http1_feed_trailer(struct np_http1_parser *p, const char *data,
+                                                    size_t n, size_t *used);
+struct np_http1_trailer {
+    struct np_buf bytes; /* as received */
+    struct np_http_header *fields;
+    size_t n;
+};
+void np_http1_drop_trailer(struct np_http1_parser *p);
 /* What llhttp's failure means. */
 enum neap_err np_http1_fail_from_llhttp(struct np_http1_parser *p, llhttp_errno_t code);
 

@@ -91,6 +91,54 @@ bool np_http_list_has(struct np_bytes list, const char *lower, size_t n)
     return false;
 }
 
+static bool is_one_of(struct np_bytes name, const char *const *list)
+{
+    for (; *list; list++) {
+        if (np_http_name_is(name, *list, strlen(*list))) return true;
+    }
+    return false;
+}
+
+bool np_http_is_hop_by_hop(struct np_bytes name)
+{
+    static const char *const list[] = {"connection", "keep-alive",        "proxy-connection", "te",
+                                       "trailer",    "transfer-encoding", "upgrade",          NULL};
+    return is_one_of(name, list);
+}
+
+bool np_http_may_trail(struct np_bytes name)
+{
+    static const char *const list[] = {"content-length",
+                                       "host",
+                                       "expect",
+                                       "max-forwards",
+                                       "cache-control",
+                                       "pragma",
+                                       "range",
+                                       "authorization",
+                                       "proxy-authorization",
+                                       "proxy-authenticate",
+                                       "www-authenticate",
+                                       "cookie",
+                                       "set-cookie",
+                                       "content-encoding",
+                                       "content-type",
+                                       "content-range",
+                                       "age",
+                                       "date",
+                                       "expires",
+                                       "location",
+                                       "retry-after",
+                                       "vary",
+                                       "forwarded",
+                                       "x-forwarded-for",
+                                       "x-forwarded-host",
+                                       "x-forwarded-proto",
+                                       "x-real-ip",
+                                       NULL};
+    return !np_http_is_hop_by_hop(name) && !is_one_of(name, list);
+}
+
 struct np_bytes np_http_header_get(const struct np_http_head *h, const char *name, size_t n)
 {
     for (size_t i = 0; i < h->nheaders; i++) {

@@ -97,6 +97,21 @@ enum neap_err np_http_write_last_chunk(struct np_buf *b)
     return np_buf_append(b, "0\r\n\r\n", 5);
 }
 
+enum neap_err np_http_write_trailer(struct np_buf *b, const struct np_http_header *fields, size_t n)
+{
+    size_t before = np_buf_len(b);
+    enum neap_err err = np_buf_append(b, "0\r\n", 3);
+    for (size_t i = 0; i < n && !err; i++) {
+        err = NEAP_EINVAL;
+        if (np_http_may_trail(fields[i].name))
+            err = np_http_write_header(b, fields[i].name.p, fields[i].name.n, fields[i].value.p,
+                                       fields[i].value.n);
+    }
+    if (!err) err = np_buf_append(b, "\r\n", 2);
+    if (err) b->tail = b->head + before;
+    return err;
+}
+
 static char *put_two(char *at, int v)
 {
     *at++ = (char)('0' + v / 10 % 10);

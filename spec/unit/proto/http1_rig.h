@@ -58,13 +58,26 @@ static inline void rig_body(struct np_http1_parser *p, const char *data, size_t 
 static inline void rig_end(struct np_http1_parser *p)
 {
     struct rig *r = p->arg;
-    rig_note(r, np_buf_append_str(&r->log, "\nend\n"));
+    rig_note(r, np_buf_append_str(&r->log, "\n"));
+    for (size_t i = 0; i < r->head.ntrailers; i++) {
+        const struct np_http_header *h = &r->head.trailers[i];
+        rig_note(r, np_buf_printf(&r->log, "trailer %.*s=[%.*s]\n", (int)h->name.n, h->name.p,
+                                  (int)h->value.n, h->value.p));
+    }
+    rig_note(r, np_buf_append_str(&r->log, "end\n"));
+}
+
+static inline void rig_interim(struct np_http1_parser *p)
+{
+    struct rig *r = p->arg;
+    rig_note(r, np_buf_printf(&r->log, "interim %d\n", r->head.status));
 }
 
 static inline void rig_init(struct rig *r, enum np_http1_type type,
                             const struct np_http_limits *limits)
 {
-    static const struct np_http1_events events = {rig_head, rig_body, rig_end};
+    static const struct np_http1_events events = {
+        .on_head = rig_head, .on_body = rig_body, .on_end = rig_end, .on_interim = rig_interim};
     memset(r, 0, sizeof *r);
     np_http1_init(&r->p, type, limits, &r->head, &events, r);
 }

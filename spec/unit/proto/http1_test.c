@@ -10,10 +10,12 @@ static const char post[] =
     "POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello world";
 static const char chunked[] =
     "PUT /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n"
-    "5\r\nhello\r\n1;q=\"a b\"\r\n \r\nA\r\n0123456789\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n";
+    "5\r\nhello\r\n1;q=\"a b\"\r\n \r\n0A ; a;b = c ;d=\"\\\"\";e\r\n0123456789\r\n0;last\r\n"
+    "X-Sum:  1 \r\nY: 2\r\nZ:\r\n\r\n";
 static const char chunked_events[] = "PUT /up path=/up query= 1.1 len=-1 chunked body keep\n"
                                      "Host=[a]\nTransfer-Encoding=[Chunked]\n"
-                                     "body:hello 0123456789\nend\n";
+                                     "body:hello 0123456789\n"
+                                     "trailer X-Sum=[1]\ntrailer Y=[2]\ntrailer Z=[]\nend\n";
 
 static void feed_all(struct rig *r, const char *data, size_t n, size_t step)
 {
@@ -97,7 +99,7 @@ static void a_paused_body_waits(void **state)
     r.pause_body = 6;
     assert_ok(np_http1_feed(&r.p, chunked, sizeof chunked - 1, &used));
     assert_int_equal(r.body, 6);
-    assert_int_equal(used, strstr(chunked, " \r\nA") + 1 - chunked);
+    assert_int_equal(used, strstr(chunked, " \r\n0A") + 1 - chunked);
     size_t more;
     assert_ok(np_http1_feed(&r.p, chunked + used, sizeof chunked - 1 - used, &more));
     assert_int_equal(more, 0);
@@ -207,7 +209,12 @@ static void responses(void **state)
         {HTTP_GET,
          "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
          "HTTP/1.1 201 Made\r\nContent-Length: 1\r\n\r\nx",
-         "201 Made 1.1 len=1 body keep\nContent-Length=[1]\nbody:x\nend\n"},
+         "interim 100\ninterim 103\n201 Made 1.1 len=1 body "
+         "keep\nContent-Length=[1]\nbody:x\nend\n"},
+        {HTTP_GET,
+         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x;y=z\r\nabc\r\n0\r\n"
+         "Content-Length: 7\r\nX-Sum: 9\r\nSet-Cookie: a=b\r\n\r\n",
+         "body:abc\ntrailer X-Sum=[9]\nend\n"},
         {HTTP_GET, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
          "len=-1 chunked body keep\nTransfer-Encoding=[chunked]\nbody:abc\nend\n"},
         {HTTP_CONNECT, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "body:\nend\n"},
@@ -281,11 +288,13 @@ static enum neap_err survive(void *arg)
     int n = snprintf(many, sizeof many, "GET /%0500d HTTP/1.1\r\nHost: a\r\n", 0);
     for (int i = 0; i < 40; i++)
         n += snprintf(many + n, sizeof many - (size_t)n, "X-%d: y\r\n", i);
-    n += snprintf(many + n, sizeof many - (size_t)n, "\r\n");
+    n += snprintf(many + n, sizeof many - (size_t)n,
+                  "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 5\r\n\r\n");
     enum neap_err err = rig_feed(&r, many, (size_t)n, *(size_t *)arg);
     if (err == NEAP_OK && r.oom) err = NEAP_ENOMEM;
     if (err == NEAP_ENOMEM && r.p.state == NP_HTTP1_FAILED) assert_int_equal(r.p.status, 500);
     if (!err) assert_non_null(strstr(rig_text(&r), "X-39=[y]"));
+    if (!err) assert_non_null(strstr(rig_text(&r), "trailer X-Sum=[5]"));
     rig_fini(&r);
     return err;
 }
