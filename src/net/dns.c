@@ -7,6 +7,7 @@
  */
 #include "net/dns.h"
 
+#include <limits.h>
 #include <string.h>
 #include <strings.h>
 
@@ -33,6 +34,8 @@ struct np_dns_query {
     struct np_dns_srv *srvs;
     size_t n;
     struct np_defer deliver;
+    int family;
+    char name[];
 };
 
 static void free_when_over(struct np_dns_query *q)
@@ -93,6 +96,33 @@ static void answered(struct np_dns_query *q, enum neap_err err, int status)
     np_loop_defer(q->loop, &q->deliver);
 }
 
+/* In seconds, of the record that lasts the shortest; nothing of what a file says. */
+static int least_ttl(const struct ares_addrinfo *res)
+{
+    int ttl = INT_MAX;
+    for (const struct ares_addrinfo_node *node = res->nodes; node; node = node->ai_next)
+        if (node->ai_ttl < ttl) ttl = node->ai_ttl;
+    for (const struct ares_addrinfo_cname *cname = res->cnames; cname; cname = cname->next)
+        if (cname->ttl < ttl) ttl = cname->ttl;
+    return ttl == INT_MAX ? 0 : ttl;
+}
+
+static void remember(struct np_dns_query *q, enum neap_err err, const struct ares_addrinfo *res)
+{
+    if (err && err != NEAP_ENOTFOUND) return;
+    int64_t ttl = res ? least_ttl(res) * NP_NS_PER_SEC : 0;
+    np_dns_cache_put(&q->dns->cache, q->name, q->family, np_loop_now(q->loop), ttl, err, q->addrs,
+                     q->n);
+}
+
+static void set_port(union np_addr *a, int port)
+{
+    if (a->sa.sa_family == AF_INET)
+        a->in.sin_port = htons((uint16_t)port);
+    else
+        a->in6.sin6_port = htons((uint16_t)port);
+}
+
 static enum neap_err copy_addrs(struct np_dns_query *q, const struct ares_addrinfo *res)
 {
     size_t n = 0;
@@ -104,12 +134,8 @@ static enum neap_err copy_addrs(struct np_dns_query *q, const struct ares_addrin
         union np_addr *a = &q->addrs[q->n];
         if ((size_t)node->ai_addrlen > sizeof *a) continue;
         memcpy(a, node->ai_addr, (size_t)node->ai_addrlen);
-        if (a->sa.sa_family == AF_INET)
-            a->in.sin_port = htons((uint16_t)q->port);
-        else if (a->sa.sa_family == AF_INET6)
-            a->in6.sin6_port = htons((uint16_t)q->port);
-        else
-            continue;
+        if (a->sa.sa_family != AF_INET && a->sa.sa_family != AF_INET6) continue;
+        set_port(a, q->port);
         q->n++;
     }
     return q->n ? NEAP_OK : NEAP_ENOTFOUND;
@@ -120,6 +146,7 @@ static void on_addrinfo(void *arg, int status, int timeouts, struct ares_addrinf
     struct np_dns_query *q = arg;
     enum neap_err err = err_from_ares(status);
     if (!err) err = copy_addrs(q, res);
+    remember(q, err, res);
     if (res) ares_freeaddrinfo(res);
     answered(q, err, status ? status : ARES_ENODATA);
 }
@@ -133,10 +160,12 @@ static void on_srv(void *arg, int status, int timeouts, unsigned char *msg, int 
     answered(q, err, status);
 }
 
-static struct np_dns_query *query_new(struct np_loop *loop, void *arg)
+static struct np_dns_query *query_new(struct np_loop *loop, const char *name, void *arg)
 {
-    struct np_dns_query *q = np_calloc(1, sizeof *q);
+    size_t n = strlen(name);
+    struct np_dns_query *q = np_calloc(1, sizeof *q + n + 1);
     if (!q) return NULL;
+    memcpy(q->name, name, n);
     q->loop = loop;
     q->arg = arg;
     np_defer_init(&q->deliver, deliver);
@@ -193,10 +222,31 @@ static bool answer_at_once(struct np_dns_query *q, const char *name, int family,
     return true;
 }
 
+static enum neap_err answer_from(struct np_dns_query *q, const struct np_dns_cached *known)
+{
+    q->err = known->err;
+    if (known->err) return NEAP_OK;
+    q->addrs = np_calloc(known->n, sizeof *q->addrs);
+    if (!q->addrs) return NEAP_ENOMEM;
+    q->n = known->n;
+    memcpy(q->addrs, known->addrs, known->n * sizeof *q->addrs);
+    for (size_t i = 0; i < q->n; i++)
+        set_port(&q->addrs[i], q->port);
+    return NEAP_OK;
+}
+
 static enum neap_err ask_addrs(struct np_dns_query *q, const char *name, int family)
 {
     enum neap_err err = np_dns_channel(q->loop, &q->dns);
     if (err) return err;
+    const struct np_dns_cached *known =
+        np_dns_cache_get(&q->dns->cache, name, family, np_loop_now(q->loop));
+    if (known) {
+        err = answer_from(q, known);
+        if (!err) np_loop_defer(q->loop, &q->deliver);
+        return err;
+    }
+    q->family = family;
     struct ares_addrinfo_hints hints = {.ai_family = family, .ai_socktype = SOCK_STREAM};
     q->asked = true;
     q->dns->wanted++;
@@ -211,7 +261,7 @@ enum neap_err np_dns_resolve(struct np_loop *loop, const char *name, int family,
     if (port < 0 || port > 65535) return NEAP_EINVAL;
     enum neap_err err = np_net_check(loop, name, port);
     if (err) return err;
-    struct np_dns_query *q = query_new(loop, arg);
+    struct np_dns_query *q = query_new(loop, name, arg);
     if (!q) return NEAP_ENOMEM;
     q->addr_fn = fn;
     q->port = port;
@@ -231,7 +281,7 @@ enum neap_err np_dns_resolve_srv(struct np_loop *loop, const char *name, np_dns_
 {
     enum neap_err err = np_net_check(loop, name, 0);
     if (err) return err;
-    struct np_dns_query *q = query_new(loop, arg);
+    struct np_dns_query *q = query_new(loop, name, arg);
     if (!q) return NEAP_ENOMEM;
     q->srv_fn = fn;
     err = np_dns_channel(loop, &q->dns);

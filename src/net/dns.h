@@ -38,6 +38,27 @@ NEAP_MUST_CHECK enum neap_err np_dns_resolve_srv(struct np_loop *loop, const cha
                                                  struct np_dns_query **out);
 void np_dns_cancel(struct np_dns_query *q);
 
+/* Answers with addresses are remembered by the loop for as long as their records say. What the
+ * system's files say is read anew each time. */
+struct np_dns_cache_options {
+    size_t max_names;     /* default 1024; 0: nothing is remembered */
+    int64_t max_ttl;      /* ns; longer ones are cut, default 1 h */
+    int64_t negative_ttl; /* ns that a name is remembered not to exist, default 5 s */
+};
+#define NP_DNS_CACHE_OPTIONS_INIT                                                              \
+    {                                                                                          \
+        .max_names = 1024, .max_ttl = 3600 * NP_NS_PER_SEC, .negative_ttl = 5 * NP_NS_PER_SEC, \
+    }
+/* Holds for what is asked from now on. */
+NEAP_MUST_CHECK enum neap_err np_dns_set_cache(struct np_loop *loop,
+                                               const struct np_dns_cache_options *opts);
+void np_dns_forget(struct np_loop *loop); /* all of it */
+struct np_dns_stats {
+    size_t names; /* remembered */
+    uint64_t hits, misses;
+};
+void np_dns_get_stats(const struct np_loop *loop, struct np_dns_stats *out);
+
 /* Other servers than resolv.conf's ("127.0.0.1:5353,…"), for tests and options. NEAP_EACCES under a
  * policy: what its names mean is not for a script to say. */
 NEAP_MUST_CHECK enum neap_err np_dns_set_servers(struct np_loop *loop, const char *servers);

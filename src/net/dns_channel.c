@@ -107,6 +107,7 @@ enum neap_err np_dns_channel(struct np_loop *loop, struct np_dns **out)
     dns->loop = loop;
     np_link_init(&dns->socks);
     np_timer_init(&dns->timer, loop, on_timer);
+    np_dns_cache_init(&dns->cache);
     struct ares_options opts = {.sock_state_cb = on_sock_state, .sock_state_cb_data = dns};
     int rc = ares_init_options(&dns->channel, &opts, ARES_OPT_SOCK_STATE_CB);
     if (rc != ARES_SUCCESS) {
@@ -125,6 +126,7 @@ enum neap_err np_dns_set_servers(struct np_loop *loop, const char *servers)
     if (err) return err;
     switch (ares_set_servers_ports_csv(dns->channel, servers)) {
     case ARES_SUCCESS:
+        np_dns_cache_drop_all(&dns->cache);
         return NEAP_OK;
     case ARES_ENOMEM:
         return NEAP_ENOMEM;
@@ -135,6 +137,29 @@ enum neap_err np_dns_set_servers(struct np_loop *loop, const char *servers)
     }
 }
 
+enum neap_err np_dns_set_cache(struct np_loop *loop, const struct np_dns_cache_options *opts)
+{
+    struct np_dns *dns;
+    enum neap_err err = np_dns_channel(loop, &dns);
+    if (err) return err;
+    dns->cache.opts = *opts;
+    np_dns_cache_trim(&dns->cache);
+    return NEAP_OK;
+}
+
+void np_dns_forget(struct np_loop *loop)
+{
+    if (loop->dns) np_dns_cache_drop_all(&loop->dns->cache);
+}
+
+void np_dns_get_stats(const struct np_loop *loop, struct np_dns_stats *out)
+{
+    *out = (struct np_dns_stats){0};
+    if (!loop->dns) return;
+    const struct np_dns_cache *c = &loop->dns->cache;
+    *out = (struct np_dns_stats){.names = c->n, .hits = c->hits, .misses = c->misses};
+}
+
 void np_dns_free(struct np_loop *loop)
 {
     struct np_dns *dns = loop->dns;
@@ -142,5 +167,6 @@ void np_dns_free(struct np_loop *loop)
     loop->dns = NULL;
     ares_destroy(dns->channel); /* answers every lookup and closes every socket */
     np_timer_stop(&dns->timer);
+    np_dns_cache_fini(&dns->cache);
     np_free(dns);
 }

@@ -10,6 +10,7 @@
 
 #include "base/list.h"
 #include "net/dns.h"
+#include "net/dns_cache.h"
 #include "net/timer.h"
 
 struct np_dns {
@@ -17,6 +18,7 @@ struct np_dns {
     ares_channel channel;
     struct np_link socks; /* of struct sock */
     struct np_timer timer;
+    struct np_dns_cache cache;
     size_t wanted; /* lookups whose answers somebody waits for */
 };
 

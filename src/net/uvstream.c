@@ -203,7 +203,7 @@ static void on_closed(uv_handle_t *h)
 static void op_close(struct np_stream *s)
 {
     struct np_uvstream *u = np_uvstream_of(s);
-    if (u->dialling && np_dialling_cancel(u)) return;
+    if (u->dialling) np_dialling_cancel(u);
     uv_close(&u->uv.handle, on_closed);
 }
 
@@ -216,7 +216,9 @@ static void op_free(struct np_stream *s)
 
 static void op_set_ref(struct np_stream *s, bool ref)
 {
-    uv_handle_t *h = &np_uvstream_of(s)->uv.handle;
+    struct np_uvstream *u = np_uvstream_of(s);
+    uv_handle_t *h = &u->uv.handle;
+    if (u->dialling) np_dialling_set_ref(u, ref);
     if (ref)
         uv_ref(h);
     else

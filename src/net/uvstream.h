@@ -40,8 +40,9 @@ static inline struct np_uvstream *np_uvstream_of(struct np_stream *s)
     return np_container_of(s, struct np_uvstream, s);
 }
 
-/* dial_tcp.c: stops what is under way for a stream that is being closed. True when it has closed
- * the uv handle already and will call np_stream_gone itself. */
-bool np_dialling_cancel(struct np_uvstream *u);
+/* dial_tcp.c: stops what is under way for a stream that is being closed; … its handles keep the
+ * loop alive, or not. */
+void np_dialling_cancel(struct np_uvstream *u);
+void np_dialling_set_ref(struct np_uvstream *u, bool ref);
 
 #endif
