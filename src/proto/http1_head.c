@@ -52,16 +52,13 @@ enum neap_err np_http1_head_value(struct np_http1_parser *p, const char *at, siz
     return NEAP_OK;
 }
 
-/* RFC 9112 §3.2: a host as a URI has it, port and all; an empty one is allowed. Refused are
- * delimiters of other parts of a URI, blanks, commas and what is not ASCII. */
-static bool is_host(struct np_bytes v)
+/* RFC 9112 §3.2: a host as a URI has it, port and all; an empty one is allowed. */
+static enum neap_err check_host(struct np_http1_parser *p, struct np_bytes v)
 {
-    static const uint32_t bits[4] = {0, 0x2fff6ff2, 0xaffffffe, 0x47fffffe};
-    for (size_t i = 0; i < v.n; i++) {
-        unsigned char c = (unsigned char)v.p[i];
-        if (c >= 128 || !(bits[c >> 5] >> (c & 31) & 1)) return false;
-    }
-    return true;
+    struct np_bytes host, port;
+    if (p->seen_host) return bad(p, "Host is given twice");
+    p->seen_host = true;
+    return np_http1_split_host(v, &host, &port) ? NEAP_OK : bad(p, "bad Host");
 }
 
 static enum neap_err check_coding(struct np_http1_parser *p, struct np_bytes v)
@@ -86,10 +83,7 @@ enum neap_err np_http1_head_value_done(struct np_http1_parser *p)
     switch (h->name.n) {
     case 4:
         if (p->type == NP_HTTP1_RESPONSE || !np_http_name_is(h->name, "host", 4)) break;
-        if (p->seen_host) return bad(p, "Host is given twice");
-        p->seen_host = true;
-        if (!is_host(*v)) return bad(p, "bad Host");
-        break;
+        return check_host(p, *v);
     case 6:
         if (p->type == NP_HTTP1_RESPONSE || !np_http_name_is(h->name, "expect", 6)) break;
         if (!np_http_name_is(*v, "100-continue", 12))
@@ -111,7 +105,7 @@ enum neap_err np_http1_head_value_done(struct np_http1_parser *p)
 }
 
 /* "http://host/path" (RFC 9112 §3.2.2) leaves "/path". */
-static bool strip_origin(struct np_bytes *path)
+static bool strip_origin(struct np_bytes *path, struct np_bytes *authority, long *port)
 {
     size_t skip = 0;
     if (path->n > 7 && strncasecmp(path->p, "http://", 7) == 0) skip = 7;
@@ -122,27 +116,43 @@ static bool strip_origin(struct np_bytes *path)
     while (at < end && *at != '/' && *at != '?')
         at++;
     if (at == path->p + skip) return false;
+    *authority = (struct np_bytes){path->p + skip, (size_t)(at - path->p) - skip};
+    *port = skip == 7 ? 80 : 443;
     *path = (struct np_bytes){at, (size_t)(end - at)};
     return true;
+}
+
+/* A target that names another host than Host does could be served as either: it is refused. */
+static enum neap_err check_authority(struct np_http1_parser *p, struct np_bytes authority,
+                                     long default_port)
+{
+    struct np_bytes host, port;
+    if (!np_http1_split_host(authority, &host, &port)) return bad(p, "bad request target");
+    if (!p->seen_host) return NEAP_OK;
+    host = np_http_header_get(p->head, "host", 4);
+    if (np_http1_same_host(host, authority, default_port)) return NEAP_OK;
+    return bad(p, "Host is not the request target's");
 }
 
 static enum neap_err split_target(struct np_http1_parser *p)
 {
     struct np_http_head *h = p->head;
-    struct np_bytes rest = h->target;
+    struct np_bytes rest = h->target, authority = {NULL, 0};
+    long port = -1;
     if (rest.n == 0 || !np_http_is_target(rest.p, rest.n)) return bad(p, "bad request target");
     if (h->method == HTTP_CONNECT) {
         h->path = rest;
-        return NEAP_OK;
+        if (!np_http1_is_connect_target(rest)) return bad(p, "bad request target");
+        return check_authority(p, rest, port);
     }
-    if (rest.p[0] != '/' && !strip_origin(&rest) &&
+    if (rest.p[0] != '/' && !strip_origin(&rest, &authority, &port) &&
         !(rest.n == 1 && rest.p[0] == '*' && h->method == HTTP_OPTIONS))
         return bad(p, "bad request target");
     const char *mark = rest.n ? memchr(rest.p, '?', rest.n) : NULL;
     h->path = (struct np_bytes){rest.p, mark ? (size_t)(mark - rest.p) : rest.n};
     if (mark) h->query = (struct np_bytes){mark + 1, (size_t)(rest.p + rest.n - (mark + 1))};
     if (h->path.n == 0) h->path = (struct np_bytes){"/", 1};
-    return NEAP_OK;
+    return authority.p ? check_authority(p, authority, port) : NEAP_OK;
 }
 
 static enum neap_err request_done(struct np_http1_parser *p)

@@ -32,6 +32,14 @@ NEAP_MUST_CHECK enum neap_err np_http1_head_value_done(struct np_http1_parser *p
 NEAP_MUST_CHECK enum neap_err np_http1_head_done(struct np_http1_parser *p);
 /* Moves every slice of the head that points into [from, from + n) to `to`. */
 void np_http1_head_rebase(struct np_http1_parser *p, const char *from, size_t n, const char *to);
+/* http1_authority.c: "host:port" in its parts, as a URI may have it; the port is empty if there is
+ * none, and digits else. */
+bool np_http1_split_host(struct np_bytes v, struct np_bytes *host, struct np_bytes *port);
+/* Whether both name one place; with a negative `default_port` one without a port names any. */
+bool np_http1_same_host(struct np_bytes a, struct np_bytes b, long default_port);
+/* "host:443", as CONNECT has it. */
+bool np_http1_is_connect_target(struct np_bytes v);
+
 /* A chunked body, until its last chunk's line makes TRAILER of BODY; and what follows, to END. */
 NEAP_MUST_CHECK enum neap_err np_http1_feed_chunked(struct np_http1_parser *p, const char *data,
                                                     size_t n, size_t *used);

@@ -131,6 +131,7 @@ static void forms_of_target(void **state)
         const char *line, *want;
     } cases[] = {
         {"GET http://h:80/x/y?z HTTP/1.1", "path=/x/y query=z "},
+        {"GET HTTP://H/x HTTP/1.1", "path=/x query= "},
         {"GET http://h HTTP/1.1", "path=/ query= "},
         {"GET http://h?z HTTP/1.1", "path=/ query=z "},
         {"OPTIONS * HTTP/1.1", "path=* query= "},
@@ -157,6 +158,11 @@ static void head_flags(void **state)
         {"GET / HTTP/1.0\r\n\r\n", "1.0 len=-1\n"},
         {"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", "1.0 len=-1 keep\n"},
         {"GET / HTTP/1.1\r\nHost:\r\nConnection: x, close\r\n\r\n", "1.1 len=-1\n"},
+        {"GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n", "1.1 len=-1 keep\n"},
+        {"GET / HTTP/1.1\r\nHost: a.b%20c:\r\n\r\n", "1.1 len=-1 keep\n"},
+        {"GET http://a:80/ HTTP/1.1\r\nHost: A\r\n\r\n", "1.1 len=-1 keep\n"},
+        {"GET https://a/ HTTP/1.1\r\nHost: A:443\r\n\r\n", "1.1 len=-1 keep\n"},
+        {"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", "upgrade\n"},
         {"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n",
          "len=0 keep\n"},
         {"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-Continue\r\n\r\nabc",
