@@ -214,20 +214,24 @@ static enum neap_err take_tlv(struct whole w, uint8_t type, struct np_bytes v,
     return once ? NEAP_OK : malformed(why, "the PROXY header repeats itself");
 }
 
-static size_t unix_length(const char *p)
+static void take_path(const char *p, struct np_proxy_address *a)
 {
-    const char *nul = memchr(p + 1, '\0', NP_PROXY_UNIX_MAX - 1); /* an abstract one begins so */
-    if (p[0] == '\0' && nul == p + 1) return 0;
-    return nul ? (size_t)(nul - p) : NP_PROXY_UNIX_MAX;
+    size_t most = NP_PROXY_UNIX_MAX;
+    if (*p == '\0') { /* abstract, or nothing at all */
+        p++;
+        most--;
+        a->abstract = *p != '\0';
+    }
+    const char *nul = memchr(p, '\0', most);
+    a->path = (struct np_bytes){p, nul ? (size_t)(nul - p) : most};
 }
 
 static void take_addresses(const char *p, struct np_proxy_header *h)
 {
     size_t n = h->family == NP_PROXY_INET ? 4 : 16;
     if (h->family == NP_PROXY_UNIX) {
-        h->source.path = (struct np_bytes){p, unix_length(p)};
-        p += NP_PROXY_UNIX_MAX;
-        h->destination.path = (struct np_bytes){p, unix_length(p)};
+        take_path(p, &h->source);
+        take_path(p + NP_PROXY_UNIX_MAX, &h->destination);
     } else if (h->family != NP_PROXY_UNSPEC) {
         memcpy(h->source.ip, p, n);
         memcpy(h->destination.ip, p + n, n);

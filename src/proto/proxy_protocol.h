@@ -28,7 +28,8 @@ enum np_proxy_family { NP_PROXY_UNSPEC, NP_PROXY_INET, NP_PROXY_INET6, NP_PROXY_
 struct np_proxy_address {
     uint8_t ip[16]; /* 4 or 16 of them */
     uint16_t port;
-    struct np_bytes path; /* UNIX: up to the first NUL, NP_PROXY_UNIX_MAX at most */
+    struct np_bytes path; /* UNIX: up to the first NUL */
+    bool abstract;        /* … which a NUL stood in front of; as text, an @ */
 };
 
 /* Bits of np_proxy_ssl.client. */

@@ -34,10 +34,8 @@ void np_proxy_address_format(enum np_proxy_family family, const struct np_proxy_
     } else if (family == NP_PROXY_INET6 && inet_ntop(AF_INET6, a->ip, ip, sizeof ip)) {
         snprintf(out, NP_PROXY_ADDRESS_TEXT, "[%s]:%u", ip, (unsigned)a->port);
     } else if (family == NP_PROXY_UNIX) {
-        bool abstract = a->path.n > 0 && a->path.p[0] == '\0';
-        size_t skip = abstract ? 1 : 0;
-        snprintf(out, NP_PROXY_ADDRESS_TEXT, "unix:%s%.*s", abstract ? "@" : "",
-                 (int)(a->path.n - skip), a->path.n ? a->path.p + skip : "");
+        snprintf(out, NP_PROXY_ADDRESS_TEXT, "unix:%s%.*s", a->abstract ? "@" : "", (int)a->path.n,
+                 a->path.n ? a->path.p : "");
     }
 }
 
@@ -50,7 +48,9 @@ enum neap_err np_proxy_address_parse(const char *text, enum np_proxy_family *fam
     size_t n = strlen(text);
     if (strncmp(text, "unix:", 5) == 0) {
         if (n - 5 >= NP_PROXY_UNIX_MAX) return NEAP_EINVAL;
-        a.path = (struct np_bytes){text + 5, n - 5};
+        a.abstract = text[5] == '@' && text[6];
+        size_t skip = a.abstract ? 6 : 5;
+        a.path = (struct np_bytes){text + skip, n - skip};
         *family = NP_PROXY_UNIX;
         *out = a;
         return NEAP_OK;
@@ -132,22 +132,26 @@ static void put_tlv(struct out *o, uint8_t type, struct np_bytes v)
     end_tlv(o, begin);
 }
 
-static void put_path(struct out *o, struct np_bytes path)
+static void put_path(struct out *o, const struct np_proxy_address *a)
 {
     static const char zeros[NP_PROXY_UNIX_MAX];
-    bool abstract = path.n > 0 && path.p[0] == '@';
-    if (abstract) put(o, zeros, 1);
-    size_t skip = abstract ? 1 : 0;
-    put(o, path.p + skip, path.n - skip);
-    put(o, zeros, NP_PROXY_UNIX_MAX - path.n);
+    size_t nul = a->abstract ? 1 : 0;
+    put(o, zeros, nul);
+    put(o, a->path.p, a->path.n);
+    put(o, zeros, NP_PROXY_UNIX_MAX - nul - a->path.n);
+}
+
+static bool path_fits(const struct np_proxy_address *a)
+{
+    return a->path.n <= NP_PROXY_UNIX_MAX - (a->abstract ? 1u : 0u);
 }
 
 static void put_addresses(struct out *o, const struct np_proxy_header *h)
 {
     size_t n = h->family == NP_PROXY_INET ? 4 : 16;
     if (h->family == NP_PROXY_UNIX) {
-        put_path(o, h->source.path);
-        put_path(o, h->destination.path);
+        put_path(o, &h->source);
+        put_path(o, &h->destination);
     } else if (h->family != NP_PROXY_UNSPEC) {
         put(o, h->source.ip, n);
         put(o, h->destination.ip, n);
@@ -174,8 +178,8 @@ static enum neap_err write_v2(struct np_buf *b, const struct np_proxy_header *h)
 {
     struct out o = {.n = 0};
     bool plain = h->local || h->family == NP_PROXY_UNSPEC;
-    if (h->unique_id.n > NP_PROXY_UNIQUE_ID_MAX || h->source.path.n > NP_PROXY_UNIX_MAX ||
-        h->destination.path.n > NP_PROXY_UNIX_MAX)
+    if (h->unique_id.n > NP_PROXY_UNIQUE_ID_MAX || !path_fits(&h->source) ||
+        !path_fits(&h->destination))
         return NEAP_EINVAL;
     put(&o, np_proxy_v2_signature, sizeof np_proxy_v2_signature);
     put_number(&o, h->local ? 0x20 : 0x21, 1);
