@@ -80,6 +80,8 @@ struct np_stream_ops {
                                size_t *taken);
     /* Why it failed, in more words than the code has; NULL for none. May be NULL. */
     const char *(*why)(const struct np_stream *s);
+    /* What a filter stands on; NULL: it is none. May be NULL. */
+    struct np_stream *(*under)(const struct np_stream *s);
     enum neap_err (*peer)(struct np_stream *s, char *out, size_t size);  /* as text */
     enum neap_err (*local)(struct np_stream *s, char *out, size_t size); /* as text */
 };
@@ -171,6 +173,14 @@ NEAP_MUST_CHECK enum neap_err np_stream_send_file(struct np_stream *s, int fd, i
  * leaves one as it is. */
 NEAP_MUST_CHECK enum neap_err np_stream_set_addresses(struct np_stream *s, const char *peer,
                                                       const char *local);
+/* Something that was learnt of the connection before its protocol began (http/proxied.h), kept with
+ * the stream and freed with it by `free_note`, once. Asked of a filter, the stream under it
+ * answers. NULL: nothing. NEAP_ENOMEM: it stays the caller's. */
+NEAP_MUST_CHECK enum neap_err np_stream_set_note(struct np_stream *s, void *note,
+                                                 void (*free_note)(void *note));
+const void *np_stream_note(const struct np_stream *s);
+/* The transport itself, below all filters. */
+const struct np_stream *np_stream_transport(const struct np_stream *s);
 /* Why it failed, in words; the code's own where there are none. */
 const char *np_stream_why(const struct np_stream *s, enum neap_err err);
 enum neap_err np_stream_peer(struct np_stream *s, char *out, size_t size);

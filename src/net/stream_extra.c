@@ -14,6 +14,8 @@ struct np_stream_extra {
     struct np_defer deliver;
     bool end_again; /* on_end is owed behind `unread`, to an owner who has not heard it */
     char *peer, *local;
+    void *note;
+    void (*free_note)(void *note);
 };
 
 static bool alive(const struct np_stream *s)
@@ -103,6 +105,7 @@ void np_stream_extra_fini(struct np_stream *s)
     np_buf_fini(&e->unread);
     np_free(e->peer);
     np_free(e->local);
+    if (e->note) e->free_note(e->note);
     np_free(e);
 }
 
@@ -164,6 +167,31 @@ enum neap_err np_stream_local(struct np_stream *s, char *out, size_t size)
     if (s->state > NP_STREAM_BROKEN) return NEAP_ECLOSED;
     if (s->extra && s->extra->local) return copy_name(s->extra->local, out, size);
     return s->ops->local(s, out, size);
+}
+
+enum neap_err np_stream_set_note(struct np_stream *s, void *note, void (*free_note)(void *note))
+{
+    struct np_stream_extra *e;
+    enum neap_err err = extra(s, &e);
+    if (err) return err;
+    if (e->note) e->free_note(e->note);
+    e->note = note;
+    e->free_note = free_note;
+    return NEAP_OK;
+}
+
+const struct np_stream *np_stream_transport(const struct np_stream *s)
+{
+    const struct np_stream *under;
+    while (s->ops->under && (under = s->ops->under(s)))
+        s = under;
+    return s;
+}
+
+const void *np_stream_note(const struct np_stream *s)
+{
+    s = np_stream_transport(s);
+    return s->extra ? s->extra->note : NULL;
 }
 
 const char *np_stream_why(const struct np_stream *s, enum neap_err err)

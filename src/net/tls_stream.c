@@ -515,6 +515,11 @@ static void op_set_ref(struct np_stream *s, bool ref)
     np_stream_set_ref(np_tls_of(s)->under, ref);
 }
 
+static struct np_stream *op_under(const struct np_stream *s)
+{
+    return np_container_of(s, const struct np_tls_stream, s)->under;
+}
+
 static enum neap_err op_peer(struct np_stream *s, char *out, size_t size)
 {
     return np_stream_peer(np_tls_of(s)->under, out, size);
@@ -542,6 +547,7 @@ const struct np_stream_ops np_tls_ops = {
     .close = op_close,
     .free = op_free,
     .set_ref = op_set_ref,
+    .under = op_under,
     .peer = op_peer,
     .local = op_local,
     .why = op_why,
