@@ -21,6 +21,7 @@
 ---@field task neap.task
 ---@field tcp neap.tcp
 ---@field thread neap.thread
+---@field tls neap.tls
 ---@field udp neap.udp
 ---@field unix neap.unix
 ---@field worker neap.worker

@@ -13,6 +13,7 @@
 #include "script/bind_http.h"
 #include "script/bind_http_answer.h"
 #include "script/bind_http_request.h"
+#include "script/bind_tls.h"
 #include "script/luax.h"
 
 #define SERVER "neap.http.server"
@@ -299,6 +300,9 @@ static const struct np_opt serve_spec[] = {
     {"write_timeout", NP_OPT_SECONDS, offsetof(struct serve_options, http.write_timeout), 0, 0},
     {"max_connections", NP_OPT_SIZE, offsetof(struct serve_options, http.max_connections), 0, 0},
     {"server_name", NP_OPT_STRING, offsetof(struct serve_options, http.server_name), 0, 0},
+    {"tls", NP_OPT_ANY, 0, 0, 0},
+    {"handshake_timeout", NP_OPT_SECONDS, offsetof(struct serve_options, http.handshake_timeout), 0,
+     0},
     {0}};
 
 /* What a client is told whose connection cannot be served for want of descriptors. */
@@ -357,18 +361,23 @@ static int http_serve(lua_State *L)
         return np_misuse(L, "opts.handler: expected function, got nil");
     }
     if (np_script_of(L)->closing) return np_fail(L, NEAP_ECLOSED, "the host is closing");
+    struct neap_errinfo info = {0};
+    lua_getfield(L, 1, "tls");
+    if (np_ltls_option(L, 3, "opts.tls", NP_LTLS_SERVER, &o.http.tls, &info))
+        return np_fail_info(L, &info);
+    lua_remove(L, 3); /* 3 is the context now, if any */
     o.listen.share = np_script_of(L)->share;
     o.listen.busy = busy;
     o.listen.busy_len = sizeof busy - 1;
     struct lua_server *ls = new_server(L);
-    struct neap_errinfo info;
     enum neap_err err = open_server(ls, &o, &info);
     if (err) return np_fail_info(L, &info); /* the userdata's finaliser closes what was made */
     lua_pushvalue(L, 2);
     ls->handler_ref = np_ref(L);
-    lua_pushvalue(L, 3);
+    lua_pushvalue(L, 4);
     ls->self_ref = np_ref(L);
     np_drain_add(&ls->script->shutdown, &ls->drain);
+    lua_settop(L, 4);
     return 1;
 }
 
@@ -379,6 +388,7 @@ void np_http_add_server(lua_State *L)
                                     {"__index", server_index},
                                     {NULL, NULL}};
     np_type_new(L, SERVER, NULL, meta);
+    np_ltls_open(L);
     lua_pushcfunction(L, http_serve);
     lua_setfield(L, -2, "serve");
 }

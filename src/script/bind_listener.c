@@ -10,9 +10,11 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "script/bind_tls.h"
 
 #define TYPE "neap.listener"
 #define DRAIN_LINGER NP_NS_PER_SEC
+enum { MAX_SHAKING = 1024 };
 
 struct llistener {
     struct np_script *script; /* NULL once the state closes */
@@ -23,8 +25,10 @@ struct llistener {
     bool closed;
     int handler_ref;
     int self_ref;
-    size_t tasks;             /* that run the handler */
-    struct np_link conns;     /* of struct conn: their streams are not gone yet */
+    size_t tasks;           /* that run the handler */
+    struct np_link conns;   /* of struct conn: their streams are not gone yet */
+    struct np_link shaking; /* of struct conn: TLS handshakes under way */
+    size_t nshaking;
     struct np_link acceptors; /* waits */
     struct np_link accepted;  /* of struct conn: not yet taken by the task that was woken */
     struct np_drain drain;
@@ -34,16 +38,17 @@ struct llistener {
 
 /* A connection between the loop and the task that gets it. */
 struct conn {
-    struct np_link link; /* in `accepted` or, with a handler, in `conns` */
+    struct np_link link; /* in `shaking`, then in `accepted` or, with a handler, in `conns` */
     struct llistener *ll;
     struct np_lstream *ls;
+    struct np_stream *s; /* during the handshake */
 };
 
 /* --- life */
 
 static void release(struct llistener *ll)
 {
-    if (ll->l || !np_list_empty(&ll->conns) || ll->ending) return;
+    if (ll->l || !np_list_empty(&ll->conns) || ll->nshaking > 0 || ll->ending) return;
     np_drain_remove(&ll->drain);
     if (ll->script && !ll->script->closing) {
         if (ll->handler_ref != LUA_NOREF) np_unref(ll->script, ll->handler_ref);
@@ -51,6 +56,7 @@ static void release(struct llistener *ll)
         ll->handler_ref = ll->self_ref = LUA_NOREF;
     }
     if (ll->handle) return;
+    np_tls_context_unref(ll->opts.tls);
     np_at_close_remove(&ll->at_close);
     np_free(ll);
 }
@@ -65,11 +71,20 @@ static void drop_accepted(struct llistener *ll)
     }
 }
 
+static void drop_shaking(struct llistener *ll)
+{
+    struct np_link *k, *tmp;
+    np_list_each_safe (k, tmp, &ll->shaking) {
+        np_stream_close(np_container_of(k, struct conn, link)->s);
+    }
+}
+
 static void close_listener(struct llistener *ll)
 {
     if (ll->closed) return;
     ll->closed = true;
     if (ll->l) np_listener_close(ll->l);
+    if (!ll->has_handler) drop_shaking(ll); /* with one, they are served like those before */
     drop_accepted(ll);
     np_wake_all(&ll->acceptors, NEAP_ECLOSED);
 }
@@ -109,6 +124,7 @@ static void update_pause(struct llistener *ll)
     if (ll->closed || !ll->l) return;
     bool wanted =
         ll->has_handler ? ll->tasks < ll->opts.max_connections : !np_list_empty(&ll->acceptors);
+    if (ll->nshaking >= MAX_SHAKING) wanted = false;
     np_listener_pause(ll->l, !wanted);
 }
 
@@ -166,6 +182,7 @@ static void on_state_closing(struct np_at_close *a)
     struct np_link *l, *tmp;
     ll->ending = true;
     close_listener(ll);
+    drop_shaking(ll);
     np_list_each_safe (l, tmp, &ll->conns) {
         struct conn *c = np_container_of(l, struct conn, link);
         if (!c->ls->gone) conn_end(c);
@@ -199,21 +216,12 @@ static void start_handler(struct llistener *ll, struct conn *c)
 
 /* --- accepting */
 
-static void on_accept(struct np_listener *l, struct np_stream *s)
+/* The stream is open, and the script's from here on. */
+static void hand_over(struct conn *c, struct np_stream *s)
 {
-    struct llistener *ll = np_listener_arg(l);
-    struct conn *c = np_alloc(sizeof *c);
-    struct np_lstream *ls = c ? np_lstream_new(ll->script, &ll->opts.stream) : NULL;
-    if (!ls) {
-        np_logf(ll->script->log, NP_LOG_WARN, "dropped a connection: out of memory");
-        np_free(c);
-        np_stream_close(s);
-        return;
-    }
-    *c = (struct conn){.ll = ll, .ls = ls};
-    np_link_init(&c->link);
+    struct llistener *ll = c->ll;
     s->max_queue = ll->opts.stream.max_queue;
-    np_lstream_attach(ls, s);
+    np_lstream_attach(c->ls, s);
     if (ll->has_handler) {
         start_handler(ll, c);
         return;
@@ -221,6 +229,89 @@ static void on_accept(struct np_listener *l, struct np_stream *s)
     np_list_push_back(&ll->accepted, &c->link);
     np_wake_first(&ll->acceptors, NEAP_OK);
     update_pause(ll);
+}
+
+/* A handshake under way: nobody hears of it before it is done. */
+
+static void end_shaking(struct conn *c)
+{
+    struct llistener *ll = c->ll;
+    np_list_remove(&c->link);
+    ll->nshaking--;
+    update_pause(ll);
+}
+
+static void on_secured(struct np_stream *s)
+{
+    struct conn *c = s->arg;
+    struct llistener *ll = c->ll;
+    c->ls = ll->closed && !ll->has_handler ? NULL : np_lstream_new(ll->script, &ll->opts.stream);
+    if (!c->ls) {
+        np_stream_close(s);
+        return;
+    }
+    end_shaking(c);
+    hand_over(c, s);
+}
+
+static void on_shaking_error(struct np_stream *s, enum neap_err err)
+{
+    (void)err; /* logged by the filter */
+    np_stream_close(s);
+}
+
+static void on_shaking_close(struct np_stream *s)
+{
+    struct conn *c = s->arg;
+    struct llistener *ll = c->ll;
+    end_shaking(c);
+    np_free(c);
+    release(ll);
+}
+
+static enum neap_err shake(struct conn *c, struct np_stream *s)
+{
+    static const struct np_stream_handler shaking = {
+        .on_open = on_secured, .on_error = on_shaking_error, .on_close = on_shaking_close};
+    struct llistener *ll = c->ll;
+    enum neap_err err =
+        np_tls_wrap_server(ll->opts.tls, s, ll->opts.handshake_timeout, &shaking, c, &c->s);
+    if (err) return err;
+    np_list_push_back(&ll->shaking, &c->link);
+    ll->nshaking++;
+    update_pause(ll);
+    return NEAP_OK;
+}
+
+static void on_accept(struct np_listener *l, struct np_stream *s)
+{
+    struct llistener *ll = np_listener_arg(l);
+    bool plain = !ll->opts.tls;
+    struct conn *c = np_alloc(sizeof *c);
+    struct np_lstream *ls = c && plain ? np_lstream_new(ll->script, &ll->opts.stream) : NULL;
+    if (c) {
+        *c = (struct conn){.ll = ll, .ls = ls};
+        np_link_init(&c->link);
+    }
+    if (!c || (plain && !ls) || (!plain && shake(c, s))) {
+        np_logf(ll->script->log, NP_LOG_WARN, "dropped a connection: out of memory");
+        np_free(c);
+        np_stream_close(s);
+    } else if (plain) {
+        hand_over(c, s);
+    }
+}
+
+bool np_llistener_read_tls(lua_State *L, int opts_idx, struct np_llistener_options *out)
+{
+    struct neap_errinfo info = {0};
+    lua_getfield(L, opts_idx, "tls");
+    enum neap_err err = np_ltls_option(L, -1, "opts.tls", NP_LTLS_SERVER, &out->tls, &info);
+    lua_remove(L, -2);
+    if (!err) return true;
+    lua_pop(L, 1);
+    np_fail_info(L, &info);
+    return false;
 }
 
 static const struct np_listener_handler handler = {on_accept, on_listener_close};
@@ -344,8 +435,10 @@ static struct llistener *object_new(lua_State *L, const struct np_llistener_opti
     ll->script = np_script_of(L);
     ll->opts = *opts;
     ll->opts.listen.share = ll->script->share;
+    if (ll->opts.tls) np_tls_context_ref(ll->opts.tls);
     ll->handler_ref = ll->self_ref = LUA_NOREF;
     np_link_init(&ll->conns);
+    np_link_init(&ll->shaking);
     np_link_init(&ll->acceptors);
     np_link_init(&ll->accepted);
     ll->drain = (struct np_drain){.drain = on_drain, .hurry = on_hurry};

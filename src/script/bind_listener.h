@@ -11,18 +11,27 @@ struct np_llistener_options {
     struct np_listen_options listen;
     struct np_lstream_options stream; /* of what it accepts */
     size_t max_connections;           /* that run a handler at once; default 10000 */
+    int64_t handshake_timeout;        /* ns; default 10 s */
+    struct np_tls_context *tls;       /* what it accepts speaks TLS; NULL (default): plain */
 };
-#define NP_LLISTENER_OPTIONS_INIT                              \
-    {                                                          \
-        NP_LISTEN_OPTIONS_INIT, NP_LSTREAM_OPTIONS_INIT, 10000 \
+#define NP_LLISTENER_OPTIONS_INIT                                                        \
+    {                                                                                    \
+        NP_LISTEN_OPTIONS_INIT, NP_LSTREAM_OPTIONS_INIT, 10000, 10 * NP_NS_PER_SEC, NULL \
     }
-#define NP_LLISTENER_OPTS(type, field)                                                       \
-    {"backlog", NP_OPT_INT, offsetof(type, field.listen.backlog), 1, 65535},                 \
-        {"max_connections", NP_OPT_SIZE, offsetof(type, field.max_connections), 1, 1 << 30}, \
+#define NP_LLISTENER_OPTS(type, field)                                                        \
+    {"backlog", NP_OPT_INT, offsetof(type, field.listen.backlog), 1, 65535},                  \
+        {"max_connections", NP_OPT_SIZE, offsetof(type, field.max_connections), 1, 1 << 30},  \
+        {"tls", NP_OPT_ANY, 0, 0, 0},                                                         \
+        {"handshake_timeout", NP_OPT_SECONDS, offsetof(type, field.handshake_timeout), 0, 0}, \
         NP_LSTREAM_OPTS(type, field.stream)
 
 /* Makes the types in a state; at any module's opening. */
 void np_llistener_open(lua_State *L);
+
+/* The option `tls` of the table at `opts_idx`. Pushes one value, which holds the context; raises
+ * for misuse. False: nil and an error are pushed instead. */
+NEAP_MUST_CHECK bool np_llistener_read_tls(lua_State *L, int opts_idx,
+                                           struct np_llistener_options *out);
 
 /* Calls np_tcp_listen or np_unix_listen with what it is given and `where`. */
 typedef enum neap_err (*np_llistener_make)(struct np_loop *loop, const void *where,

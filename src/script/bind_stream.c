@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "net/dial.h"
+#include "script/bind_tls.h"
 #include "script/modules.h"
 
 #define TYPE "neap.stream"
@@ -41,6 +42,7 @@ static void on_error(struct np_stream *s, enum neap_err err)
 {
     struct np_lstream *ls = s->arg;
     ls->err = err;
+    if (!ls->why && s->ops->why) ls->why = np_strdup(np_stream_why(s, err));
     wake_all(ls, err);
 }
 
@@ -75,6 +77,7 @@ static void release(struct np_lstream *ls)
     if (ls->s || ls->handle || ls->held) return;
     np_list_remove(&ls->link);
     np_buf_fini(&ls->in);
+    np_free(ls->why);
     np_free(ls);
 }
 
@@ -97,6 +100,11 @@ const struct np_stream_handler np_lstream_handler = {
     .on_error = on_error,
     .on_close = on_close,
 };
+
+int np_lstream_fail(lua_State *L, const struct np_lstream *ls, enum neap_err err)
+{
+    return np_fail(L, err, ls->why && err == ls->err ? "%s" : NULL, ls->why);
+}
 
 /* --- making and closing */
 
@@ -321,6 +329,7 @@ static void make_type(lua_State *L)
     lua_getfield(L, -1, "__index");
     luaL_setfuncs(L, np_lstream_read_methods, 0);
     luaL_setfuncs(L, np_lstream_write_methods, 0);
+    luaL_setfuncs(L, np_ltls_stream_methods, 0);
     lua_pop(L, 2);
 }
 
@@ -332,6 +341,7 @@ void np_lstream_open(lua_State *L)
     }
     lua_pop(L, 1);
     make_type(L);
+    np_ltls_open(L);
     struct list *list = lua_newuserdatauv(L, sizeof *list, 0);
     np_link_init(&list->all);
     list->script = np_script_of(L);

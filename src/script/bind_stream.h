@@ -22,6 +22,7 @@ struct np_lstream {
     int64_t read_timeout;       /* ns of one call that reads, 0 none */
     int64_t read_until;         /* the moment when the call under way gives up */
     enum neap_err err;          /* why it is broken */
+    char *why;                  /* … in words, where there are more than the code's */
     bool ended;                 /* the peer sends no more */
     bool closed;                /* by the script: methods raise */
     bool detached;              /* outlives the handler it was given to */
@@ -86,6 +87,8 @@ static inline void np_lstream_read_over(struct np_lstream *ls)
 }
 /* Why no more bytes will come: NEAP_EOF, ECLOSED, the failure; NEAP_OK if they may. */
 enum neap_err np_lstream_no_more(const struct np_lstream *ls);
+/* nil, err for a stream that is broken for that reason. Use as `return`. */
+int np_lstream_fail(lua_State *L, const struct np_lstream *ls, enum neap_err err);
 /* Drops what was read, and lets the transport read on. */
 void np_lstream_consume(struct np_lstream *ls, size_t n);
 

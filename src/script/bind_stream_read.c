@@ -76,7 +76,7 @@ static int no_more(lua_State *L, struct np_lstream *ls, enum neap_err err)
         return np_fail(L, err, "the stream ended after %zu bytes of what was asked for",
                        np_buf_len(&ls->in));
     }
-    return np_fail(L, err, NULL);
+    return np_lstream_fail(L, ls, err);
 }
 
 /* Pushes the first `n` bytes less the last `cut`, and drops them all. */

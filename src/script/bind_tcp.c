@@ -23,12 +23,14 @@ static enum neap_err dial(struct np_loop *loop, const void *where,
 struct connect_options {
     struct np_dial_options dial;
     struct np_lstream_options stream;
+    const char *server_name;
 };
 
 static const struct np_opt connect_spec[] = {
     {"timeout", NP_OPT_SECONDS, offsetof(struct connect_options, dial.timeout), 0, 0},
     {"no_delay", NP_OPT_BOOL, offsetof(struct connect_options, dial.no_delay), 0, 0},
     {"keep_alive", NP_OPT_INT, offsetof(struct connect_options, dial.keep_alive), 0, 32767},
+    NP_DIAL_TLS_OPTS(struct connect_options, server_name),
     NP_LSTREAM_OPTS(struct connect_options, stream),
     {0}};
 
@@ -47,15 +49,18 @@ static int check_port(lua_State *L, int idx)
     return (int)port;
 }
 
-/* connect(host, port[, {timeout=10, no_delay=true, keep_alive=0, …}]) → stream | nil, err */
+/* connect(host, port[, {timeout=10, no_delay=true, keep_alive=0, tls=, server_name=host, …}]) →
+ * stream | nil, err */
 static int tcp_connect(lua_State *L)
 {
-    struct connect_options o = {NP_DIAL_OPTIONS_INIT, NP_LSTREAM_OPTIONS_INIT};
+    struct connect_options o = {NP_DIAL_OPTIONS_INIT, NP_LSTREAM_OPTIONS_INIT, NULL};
     struct where w = {check_host(L, 1), check_port(L, 2)};
     lua_settop(L, 3);
     np_opts_read(L, 3, "opts", connect_spec, &o);
-    lua_pushfstring(L, strchr(w.host, ':') ? "[%s]:%d" : "%s:%d", w.host, w.port);
-    return np_dial_wait(L, &o.dial, &o.stream, dial, &w, 4);
+    struct np_dial_tls tls = {.server_name = o.server_name ? o.server_name : w.host};
+    if (!np_dial_read_tls(L, 3, &tls)) return 2;
+    tls.session_key = lua_pushfstring(L, strchr(w.host, ':') ? "[%s]:%d" : "%s:%d", w.host, w.port);
+    return np_dial_wait(L, &o.dial, &o.stream, &tls, dial, &w, 5);
 }
 
 /* --- listen */
@@ -89,6 +94,7 @@ static int tcp_listen(lua_State *L)
     if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 2);
     np_opts_read(L, 1, "opts", listen_spec, &o);
+    if (!np_llistener_read_tls(L, 1, &o.listener)) return 2;
     return np_llistener_new(L, &o.listener, 2, make, &o.where);
 }
 

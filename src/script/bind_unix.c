@@ -15,24 +15,28 @@ static enum neap_err dial(struct np_loop *loop, const void *where,
 struct connect_options {
     struct np_dial_options dial;
     struct np_lstream_options stream;
+    const char *server_name;
 };
 
 static const struct np_opt connect_spec[] = {
     {"timeout", NP_OPT_SECONDS, offsetof(struct connect_options, dial.timeout), 0, 0},
+    NP_DIAL_TLS_OPTS(struct connect_options, server_name),
     NP_LSTREAM_OPTS(struct connect_options, stream),
     {0}};
 
 /* connect(path[, {timeout=10, …}]) → stream | nil, err */
 static int unix_connect(lua_State *L)
 {
-    struct connect_options o = {NP_DIAL_OPTIONS_INIT, NP_LSTREAM_OPTIONS_INIT};
+    struct connect_options o = {NP_DIAL_OPTIONS_INIT, NP_LSTREAM_OPTIONS_INIT, NULL};
     size_t n;
     const char *path = luaL_checklstring(L, 1, &n);
     luaL_argcheck(L, n > 0 && strlen(path) == n, 1, "not a path");
     lua_settop(L, 2);
     np_opts_read(L, 2, "opts", connect_spec, &o);
-    lua_pushfstring(L, "unix:%s", path);
-    return np_dial_wait(L, &o.dial, &o.stream, dial, path, 3);
+    struct np_dial_tls tls = {.server_name = o.server_name};
+    if (!np_dial_read_tls(L, 2, &tls)) return 2;
+    tls.session_key = lua_pushfstring(L, "unix:%s", path);
+    return np_dial_wait(L, &o.dial, &o.stream, &tls, dial, path, 4);
 }
 
 struct listen_options {
@@ -62,6 +66,7 @@ static int unix_listen(lua_State *L)
     lua_settop(L, 2);
     np_opts_read(L, 1, "opts", listen_spec, &o);
     if (!o.path) return np_misuse(L, "opts.path: required");
+    if (!np_llistener_read_tls(L, 1, &o.listener)) return 2;
     return np_llistener_new(L, &o.listener, 2, make, o.path);
 }
 

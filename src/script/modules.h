@@ -22,6 +22,7 @@
     X(task)           \
     X(tcp)            \
     X(thread)         \
+    X(tls)            \
     X(udp)            \
     X(unix)           \
     X(worker)

@@ -83,6 +83,7 @@ function Server:close(opts) end
 ---@field cookies table<string, string>
 ---@field version string "1.1"
 ---@field remote string the peer's address
+---@field tls? neap.TlsInfo what was agreed on its connection; nil without TLS
 ---@field unmatched? { reason: string, allow?: string, location?: string } set when no route was found
 local Request = {}
 

@@ -129,4 +129,27 @@ function Listener:accept(opts) end
 ---Stops listening; connections live on. May be called twice.
 function Listener:close() end
 
+---@class neap.StartTlsOptions
+---@field tls? true|neap.tls.Context|neap.TlsOptions default true: the system's roots (a client's only)
+---@field server? boolean this side is the server; default false
+---@field server_name? string whom the server's certificate must be for; without, any name is taken
+---@field timeout? number|false seconds for the handshake; default 10
+
+---Goes over to TLS on a stream that has been plain so far (STARTTLS). Waits for the handshake; a stream
+---whose handshake fails is closed. What was read ahead and not taken is given to TLS, so that no plain
+---byte can pass for a protected one.
+---@param opts? neap.StartTlsOptions
+---@return neap.Stream? stream itself
+---@return neap.Error? err ETLS, ETIMEDOUT, ECONNRESET …
+function Stream:starttls(opts) end
+
+---What was agreed.
+---@return neap.TlsInfo? info nil without TLS
+function Stream:tls() end
+
+---The certificate that the peer has shown.
+---@return string? pem
+---@return neap.Error? err ENOTFOUND
+function Stream:peer_certificate() end
+
 return stream

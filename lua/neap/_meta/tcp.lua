@@ -8,10 +8,14 @@ local tcp = {}
 ---@field timeout? number|false seconds for all of it, names included; default 10
 ---@field no_delay? boolean send small writes at once; default true
 ---@field keep_alive? integer seconds of TCP keep-alive, 0 none; default 0
+---@field tls? true|neap.tls.Context|neap.TlsOptions speaks TLS; true: with the system's roots
+---@field server_name? string whom the certificate must be for; default: the host
 
 ---@class neap.ListenOptions: neap.StreamOptions
 ---@field backlog? integer connections that wait in the kernel; default 511
 ---@field max_connections? integer handlers that run at once, then accepting waits; default 10000
+---@field tls? neap.tls.Context|neap.TlsOptions what is accepted speaks TLS, and is handed out when its handshake is done
+---@field handshake_timeout? number seconds; default 10
 
 ---@class neap.TcpListenOptions: neap.ListenOptions
 ---@field host? string an address ("0.0.0.0", "::") or "localhost"; default "127.0.0.1"

@@ -6,6 +6,8 @@ local unix = {}
 
 ---@class neap.UnixConnectOptions: neap.StreamOptions
 ---@field timeout? number|false seconds; default 10
+---@field tls? true|neap.tls.Context|neap.TlsOptions speaks TLS
+---@field server_name? string whom the certificate must be for; without, any name is taken
 
 ---@class neap.UnixListenOptions: neap.ListenOptions
 ---@field path string at most 107 bytes

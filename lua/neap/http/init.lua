@@ -14,6 +14,7 @@ local core = require "neap.core.http"
 local json = require "neap.json"
 local message = require "neap.http.message"
 local task = require "neap.task"
+local tls = require "neap.core.tls"
 
 local M = {
   app = app.new,
@@ -37,6 +38,8 @@ function getters.query(req)
   if not text then return {} end
   return core.parse_query(text) or {}
 end
+
+function getters.tls(req) return tls.of_request(req) end
 
 function getters.cookies(req) return cookie.parse(req:header "cookie") end
 
@@ -70,6 +73,8 @@ end
 ---@field write_timeout? number
 ---@field max_connections? integer
 ---@field server_name? string the Server header; default none
+---@field tls? neap.tls.Context|neap.TlsOptions serves HTTPS; default none
+---@field handshake_timeout? number seconds; default 10
 ---@field backlog? integer
 ---@field reuse_port? boolean
 
