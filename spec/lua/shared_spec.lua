@@ -107,6 +107,27 @@ describe("neap.shared", function()
     assert.same({}, map:keys())
   end)
 
+  it("lists while a finaliser uses the map", function()
+    local used = 0
+    local function arm()
+      setmetatable({}, { __gc = function()
+        map:keys()
+        map:get "key1"
+        used = used + 1
+        arm()
+      end })
+    end
+    for i = 1, 500 do map:set("key" .. i, i) end
+    arm()
+    collectgarbage "generational"
+    for _ = 1, 5 do
+      for _, key in ipairs(map:keys(1000)) do assert.matches("^key%d+$", key) end
+    end
+    collectgarbage "incremental"
+    function arm() end
+    assert.is_true(used > 3)
+  end)
+
   it("keeps to its bound: what was used longest ago goes", function()
     local small = neap.shared("spec.small", { bytes = 64 * 1024 })
     small:clear()

@@ -35,6 +35,16 @@ static struct box *check(lua_State *L)
     return luaL_checkudata(L, 1, TYPE);
 }
 
+/* Pushes one that is of no map yet. */
+static struct box *new_box(lua_State *L)
+{
+    struct box *b = lua_newuserdatauv(L, sizeof *b, 0);
+    *b = (struct box){0};
+    np_buf_init(&b->room);
+    luaL_setmetatable(L, TYPE);
+    return b;
+}
+
 static const char *check_key(lua_State *L, size_t *n)
 {
     const char *key = luaL_checklstring(L, 2, n);
@@ -281,11 +291,11 @@ static int shared_keys(lua_State *L)
     lua_Integer max = luaL_optinteger(L, 2, MANY_KEYS);
     luaL_argcheck(L, max >= 0, 2, "not below 0");
     size_t count;
-    np_buf_clear(&b->room);
-    enum neap_err err = np_shared_keys(b->map, (size_t)max, now_of(L), &b->room, &count);
+    struct box *copy = new_box(L); /* not the map's room: finalisers run meanwhile, and use that */
+    enum neap_err err = np_shared_keys(b->map, (size_t)max, now_of(L), &copy->room, &count);
     if (err) return np_fail(L, err, NULL);
     lua_createtable(L, count < INT16_MAX ? (int)count : INT16_MAX, 0);
-    const char *p = np_buf_data(&b->room);
+    const char *p = np_buf_data(&copy->room);
     for (size_t i = 0; i < count; i++) {
         uint32_t n;
         memcpy(&n, p, sizeof n);
@@ -293,7 +303,7 @@ static int shared_keys(lua_State *L)
         lua_rawseti(L, -2, (lua_Integer)i + 1);
         p += sizeof n + n;
     }
-    np_buf_fini(&b->room);
+    np_buf_fini(&copy->room);
     return 1;
 }
 
@@ -353,14 +363,11 @@ static int shared_open(lua_State *L)
     lua_Integer bytes = luaL_optinteger(L, 2, 0);
     luaL_argcheck(L, n > 0 && n <= MAX_NAME && strlen(name) == n, 1, "a name has 1 to 128 bytes");
     luaL_argcheck(L, bytes >= 0, 2, "not below 0");
-    struct box *b = lua_newuserdatauv(L, sizeof *b, 0);
-    *b = (struct box){0};
-    np_buf_init(&b->room);
-    enum neap_err err = np_shared_maps_get(maps_of(L), name, (size_t)bytes, &b->map);
+    struct np_shared_maps *maps = maps_of(L);
+    struct box *b = new_box(L);
+    enum neap_err err = np_shared_maps_get(maps, name, (size_t)bytes, &b->map);
     if (err == NEAP_ELIMIT) return np_fail(L, err, "there are %d maps", NP_SHARED_MAX_MAPS);
-    if (err) return np_fail(L, err, NULL);
-    luaL_setmetatable(L, TYPE);
-    return 1;
+    return err ? np_fail(L, err, NULL) : 1;
 }
 
 static void make_type(lua_State *L)
