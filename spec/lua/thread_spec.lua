@@ -71,6 +71,18 @@ describe("neap.thread", function()
     assert.equal(1, (neap.thread(function() return 1 end))) -- the pool is as good as before
   end)
 
+  it("stops one whose message handler catches it", function()
+    local evaders = {}
+    for i = 1, 4 do
+      evaders[i] = task.spawn(neap.thread.run, function()
+        local function again() while true do end end
+        while true do xpcall(again, again) end
+      end, {}, { timeout = 0.05 })
+    end
+    for i = 1, 4 do evaders[i]:await() end
+    assert.equal(1, (neap.thread.run(function() return 1 end, {}, { timeout = 10 })))
+  end)
+
   it("stops with its task", function()
     local future = task.spawn(function() return neap.thread(function() while true do end end) end)
     task.sleep(0.01)

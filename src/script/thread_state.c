@@ -2,7 +2,9 @@
  *
  * The state looks like a script state without a loop: np_script_of works in it, and modules that
  * need a loop are not found (modules.c). A count hook looks whether the job is still wanted; when
- * it is not, it raises at every instruction, so that no pcall swallows it.
+ * it is not, it raises at every instruction, so that no pcall swallows it. What it raises is Lua's
+ * memory error, which alone calls no message handler: of an error raised in a hook those are called
+ * with hooks off, so that one that spins could not be stopped.
  */
 #include "script/thread_state.h"
 
@@ -15,7 +17,8 @@
 #include "script/state.h"
 #include "script/value.h"
 
-#define LOOK_EVERY 10000 /* instructions */
+#define LOOK_EVERY 10000                 /* instructions */
+#define MEMORY_ERROR "not enough memory" /* Lua's own word; see lua_error */
 #define DEFAULT_MEMORY_LIMIT ((size_t)512 * 1024 * 1024)
 
 struct np_thread_state {
@@ -100,7 +103,8 @@ static void look(lua_State *L, lua_Debug *ar)
     (void)ar;
     if (!unwanted(state_of(L))) return;
     lua_sethook(L, look, LUA_MASKCOUNT, 1);
-    luaL_error(L, "the computation was stopped");
+    lua_pushliteral(L, MEMORY_ERROR);
+    lua_error(L);
 }
 
 /* --- running */
