@@ -10,7 +10,8 @@
 #include "script/watch.h"
 
 #define MAX_FREE_TASKS 1024 /* kept with their coroutines */
-#define MAX_TURNS 4096      /* resumes in one drain before I/O gets its share */
+#define MAX_TURNS 4096      /* resumes in one drain before I/O gets its share … */
+#define MAX_LOOKS 1         /* … or that many of the watchdog's looks */
 #define SPARE_TURNS 16      /* … and beside one for each task, when the state closes */
 
 /* --- the ready queue */
@@ -194,8 +195,10 @@ void np_sched_run(struct np_sched *s)
     if (s->current) return; /* an embedder runs the loop from inside a script: not our turn */
     bool closing = s->root->script->closing;
     size_t max = closing ? s->live + SPARE_TURNS : MAX_TURNS;
+    struct np_watch_slot *w = closing ? NULL : s->root->script->watchdog;
+    unsigned looked = np_watch_looked(w);
     np_list_splice(&s->ready, &s->yielded);
-    for (size_t turns = 0; turns < max; turns++) {
+    for (size_t turns = 0; turns < max && np_watch_looked(w) - looked <= MAX_LOOKS; turns++) {
         struct np_link *l = np_list_pop_front(&s->ready);
         if (!l) break;
         struct np_task *t = np_container_of(l, struct np_task, ready);

@@ -78,6 +78,7 @@ struct np_watch_slot {
     _Atomic(const char *) label; /* of the task that was asked to stop; static text */
     char what[NP_WATCH_WHAT];
     _Atomic(int64_t) limit; /* ns, that were over when it was told to stop */
+    atomic_uint looked;     /* how often the watchdog has looked at it */
     /* the watchdog's */
     struct np_watchdog *owner;
     struct np_watch_slot *next;
@@ -113,6 +114,12 @@ static inline void np_watch_beat(struct np_watch_slot *w)
 {
     unsigned long long beat = atomic_load_explicit(&w->beat, memory_order_relaxed);
     atomic_store_explicit(&w->beat, beat + 1, memory_order_relaxed);
+}
+
+/* A clock that costs nothing to read, for turns that follow each other; NULL: it stands still. */
+static inline unsigned np_watch_looked(const struct np_watch_slot *w)
+{
+    return w ? atomic_load_explicit(&w->looked, memory_order_relaxed) : 0;
 }
 
 /* A turn begins and ends. */

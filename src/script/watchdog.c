@@ -99,12 +99,13 @@ static int install_signal(void)
 }
 
 /* With the lock. What was asked and not heard yet is heard with it, so one signal is under way at
- * most. */
+ * most. One that cannot be queued is sent with what is asked next. */
 static void ask(struct np_watch_slot *s, unsigned what, unsigned long long beat)
 {
     atomic_store(&s->asked_beat, beat);
     if (atomic_fetch_or(&s->asked, what)) return;
-    pthread_sigqueue(s->thread, s->owner->signum, (union sigval){.sival_ptr = s});
+    if (pthread_sigqueue(s->thread, s->owner->signum, (union sigval){.sival_ptr = s}) != 0)
+        atomic_store(&s->asked, 0);
 }
 
 /* --- looking */
@@ -198,6 +199,7 @@ static void check_stuck(struct np_watch_slot *s, struct limits l)
 static void check(struct np_watch_slot *s, int64_t passed)
 {
     unsigned long long beat = atomic_load_explicit(&s->beat, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->looked, 1, memory_order_relaxed);
     bool runs = atomic_load_explicit(&s->frames, memory_order_relaxed) != NULL;
     if (!runs || beat != s->last_beat) {
         s->last_beat = beat;

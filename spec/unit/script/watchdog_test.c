@@ -6,10 +6,11 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "rig.h"
-#include "script/watchdog.h"
+#include "script/watch.h"
 
 #define MS INT64_C(1000000)
 #define NEVER (3600 * 1000 * MS)
@@ -79,6 +80,33 @@ static int reported(lua_State *L)
     return 1;
 }
 
+static void wait_looks(struct dog *d, unsigned n)
+{
+    unsigned from = np_watch_looked(d->slot);
+    while (np_watch_looked(d->slot) - from < n) {
+    }
+}
+
+/* look(): comes back when the watchdog has looked once more. */
+static int look(lua_State *L)
+{
+    wait_looks(dog_of(L), 1);
+    return 0;
+}
+
+/* unlucky(): while the watchdog would send its signal, none can be queued. */
+static int unlucky(lua_State *L)
+{
+    struct rlimit before, none;
+    assert_int_equal(getrlimit(RLIMIT_SIGPENDING, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_SIGPENDING, &none), 0);
+    wait_looks(dog_of(L), 15);
+    assert_int_equal(setrlimit(RLIMIT_SIGPENDING, &before), 0);
+    return 0;
+}
+
 static void open_dog(struct dog *d, struct rig *r, struct np_watchdog_options o)
 {
     *d = (struct dog){.rig = r};
@@ -94,6 +122,8 @@ static void open_dog(struct dog *d, struct rig *r, struct np_watchdog_options o)
     lua_register(L, "busy", busy);
     lua_register(L, "busier", busier);
     lua_register(L, "reported", reported);
+    lua_register(L, "look", look);
+    lua_register(L, "unlucky", unlucky);
     assert_int_equal(luaL_dostring(L, "function spin() while true do end end\n"
                                       "task = require 'neap.task'"),
                      LUA_OK);
@@ -452,6 +482,34 @@ static void two_watchdogs_may_watch_in_one_process(void **state)
     close_dog(&d);
 }
 
+static void turns_that_follow_each_other_leave_the_loop_its_share(void **state)
+{
+    struct rig *r = *state;
+    struct dog d;
+    open_dog(&d, r, (struct np_watchdog_options){.timeout = 200 * MS, .load_timeout = NEVER});
+    rig_run(r, "links = 0 function link() links = links + 1 look() "
+               "if links < 50 then task.spawn(link) end end task.spawn(link)");
+    np_sched_run(&r->script->sched);
+    lua_getglobal(r->script->L, "links");
+    assert_in_range(lua_tointeger(r->script->L, -1), 1, 3);
+    lua_pop(r->script->L, 1);
+    while (np_sched_busy(&r->script->sched))
+        np_sched_run(&r->script->sched);
+    assert_string_equal(rig_global(r, "links"), "50");
+    close_dog(&d);
+}
+
+static void a_signal_that_cannot_be_queued_is_sent_later(void **state)
+{
+    struct rig *r = *state;
+    struct dog d;
+    open_dog(&d, r, quick);
+    rig_run(r, "unlucky() spin()");
+    assert_string_equal(r->failure, "ETIMEDOUT");
+    assert_healthy(r);
+    close_dog(&d);
+}
+
 static void beats_tell_that_turns_come_and_go(void **state)
 {
     struct rig *r = *state;
@@ -507,6 +565,8 @@ int main(void)
         T(a_strangers_signal_does_nothing),
         T(a_signal_that_is_late_finds_no_slot),
         T(two_watchdogs_may_watch_in_one_process),
+        T(turns_that_follow_each_other_leave_the_loop_its_share),
+        T(a_signal_that_cannot_be_queued_is_sent_later),
         T(beats_tell_that_turns_come_and_go),
         cmocka_unit_test(running_out_of_memory_is_an_error),
     };
