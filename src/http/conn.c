@@ -13,7 +13,7 @@ void np_http_conn_tell_body_end(struct np_http_conn *c, enum neap_err err)
 {
     if (!c->body_wanted || c->body_told || c->x.finished) return;
     c->body_told = true;
-    c->x.server->handler->on_body_end(&c->x, err);
+    c->x.handler->on_body_end(&c->x, err);
 }
 
 /* --- requests */
@@ -30,7 +30,7 @@ static void body_failed(struct np_http_conn *c, enum neap_err err, int status, c
     } else if (!c->x.started) {
         c->x.finished = true;
         np_http_conn_refuse(c, status, why);
-        c->x.server->handler->on_abort(&c->x, err);
+        c->x.handler->on_abort(&c->x, err);
     }
 }
 
@@ -49,7 +49,8 @@ static void on_head(struct np_http1_parser *p)
     x->generation++;
     x->body_complete = !x->head.has_body;
     c->want_continue = x->head.expect_continue;
-    x->server->handler->on_request(x, x->server->arg);
+    x->handler = x->server->handler;
+    x->handler->on_request(x, x->server->arg);
     if (x->finished) return;
     if (np_http1_keep(p)) np_http_conn_doom(c, NEAP_ENOMEM);
     if (x->head.has_body && !c->body_wanted) np_http1_pause(p, true);
@@ -59,7 +60,7 @@ static void on_body(struct np_http1_parser *p, const char *data, size_t n)
 {
     struct np_http_conn *c = p->arg;
     if (c->state == NP_CONN_EXCHANGE && !c->x.finished) {
-        c->x.server->handler->on_body(&c->x, data, n);
+        c->x.handler->on_body(&c->x, data, n);
         return;
     }
     c->discarded += n;
@@ -317,7 +318,7 @@ static void stream_drain(struct np_stream *s)
     c->corked = true;
     np_http_conn_lend_out(c);
     if (c->state == NP_CONN_EXCHANGE && c->x.started && !c->x.finished)
-        c->x.server->handler->on_drain(&c->x);
+        c->x.handler->on_drain(&c->x);
     pump(c, "", 0);
 }
 

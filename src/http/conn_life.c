@@ -84,7 +84,7 @@ void np_http_conn_abort(struct np_http_conn *c, enum neap_err why)
         if (!c->x.body_complete) np_http_conn_tell_body_end(c, why);
         if (!c->x.finished) {
             c->x.finished = true;
-            c->x.server->handler->on_abort(&c->x, why);
+            c->x.handler->on_abort(&c->x, why);
         }
     }
     np_http_conn_drop(c);

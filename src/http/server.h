@@ -74,6 +74,8 @@ struct np_http_exchange {
     void *user;             /* the owner's */
     uint64_t generation;
     struct np_http_server *server;
+    const struct np_http_server_handler *handler; /* who hears of it: the server's, or who took the
+                                                     answer over (file.h) */
     bool body_complete; /* nothing more will come (or there was none) */
     bool started;       /* a status line was written */
     bool finished;

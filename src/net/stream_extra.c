@@ -121,7 +121,7 @@ enum neap_err np_stream_send_file(struct np_stream *s, int fd, int64_t offset, s
     enum neap_err err = s->ops->send_file(s, fd, offset, n, taken);
     s->last_write = np_loop_now(s->loop);
     s->bytes_out += *taken;
-    if (err && err != NEAP_EOF) np_stream_fail_later(s, err);
+    if (err && err != NEAP_EOF && err != NEAP_ENOTSUP) np_stream_fail_later(s, err);
     return err;
 }
 

@@ -156,6 +156,8 @@ static enum neap_err op_send_file(struct np_stream *s, int fd, int64_t offset, s
         ssize_t sent = sendfile(to, fd, &at, n - *taken);
         if (sent < 0 && errno == EINTR) continue;
         if (sent < 0 && errno == EAGAIN) return NEAP_OK;
+        /* not every file system has it */
+        if (sent < 0 && (errno == EINVAL || errno == ENOSYS) && !*taken) return NEAP_ENOTSUP;
         if (sent < 0) return np_err_from_errno(errno);
         if (sent == 0) return NEAP_EOF;
         *taken += (size_t)sent;
