@@ -68,7 +68,7 @@ enum neap_err np_encoder_new(enum np_coding c, const struct np_encoder_options *
 {
     static const struct np_encoder_options defaults = NP_ENCODER_OPTIONS_INIT;
     if (!o) o = &defaults;
-    if (c <= NP_CODING_IDENTITY || c >= NP_CODINGS) return NEAP_EINVAL;
+    if (c <= NP_CODING_IDENTITY || c > NP_CODING_ZSTD) return NEAP_EINVAL;
     if (o->level != NP_CODING_LEVEL_DEFAULT &&
         (o->level < np_coding_min_level(c) || o->level > np_coding_max_level(c)))
         return NEAP_EINVAL;

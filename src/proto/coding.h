@@ -10,7 +10,7 @@
 #define NP_PROTO_CODING_H
 
 #include "base/buf.h"
-#include "proto/bytes.h"
+#include "proto/http1.h"
 
 enum np_coding {
     NP_CODING_IDENTITY,
@@ -40,11 +40,11 @@ int np_coding_min_level(enum np_coding c);
 NEAP_MUST_CHECK enum neap_err np_coding_parse(struct np_bytes header,
                                               enum np_coding out[NP_CODING_CHAIN_MAX], size_t *n);
 
-/* Which of `offered` (in order of the server's preference) suits an Accept-Encoding header best
- * (RFC 9110, 12.5.3): the highest weight, of equal ones the first; identity only if it was given a
- * higher weight than all of them, or none of them is acceptable, or `accept.p` is NULL (there is no
- * such header). */
-enum np_coding np_coding_negotiate(struct np_bytes accept, const enum np_coding *offered, size_t n);
+/* Which of `offered` (in order of the server's preference) suits a request's Accept-Encoding best
+ * (RFC 9110, 12.5.3): the highest weight, of equal ones the first; identity if it weighs more than
+ * all of them, none of them is acceptable, or there is no such header. */
+enum np_coding np_coding_negotiate(const struct np_http_head *h, const enum np_coding *offered,
+                                   size_t n);
 
 /* --- encoding */
 

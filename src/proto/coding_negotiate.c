@@ -2,8 +2,8 @@
  * Bytes in, a decision out. */
 #include <string.h>
 
+#include "proto/accept.h"
 #include "proto/coding.h"
-#include "proto/http1.h"
 
 static const struct {
     const char *name;
@@ -98,55 +98,23 @@ enum neap_err np_coding_parse(struct np_bytes header, enum np_coding out[NP_CODI
 
 /* --- Accept-Encoding */
 
-/* A weight in thousandths; -1 for what is none. */
-static int parse_weight(struct np_bytes w)
+static int weight_of(const struct np_http_head *h, enum np_coding c)
 {
-    if (w.n == 0 || w.n > 5 || (w.p[0] != '0' && w.p[0] != '1')) return -1;
-    int value = (w.p[0] - '0') * 1000, place = 100;
-    if (w.n > 1 && w.p[1] != '.') return -1;
-    for (size_t i = 2; i < w.n; i++) {
-        if (w.p[i] < '0' || w.p[i] > '9') return -1;
-        value += (w.p[i] - '0') * place;
-        place /= 10;
-    }
-    return value <= 1000 ? value : -1;
+    struct np_bytes name = {codings[c].name, codings[c].n};
+    return np_accept_weight(h, NP_ACCEPT_ENCODING, name);
 }
 
-/* "gzip;q=0.5": the weight of an element, 1000 without one; the name goes to `*name`. */
-static int element_weight(struct np_bytes element, struct np_bytes *name)
+enum np_coding np_coding_negotiate(const struct np_http_head *h, const enum np_coding *offered,
+                                   size_t n)
 {
-    int weight = 1000;
-    *name = cut(&element, ';');
-    while (element.n) {
-        struct np_bytes parameter = cut(&element, ';');
-        struct np_bytes key = cut(&parameter, '=');
-        if (np_http_name_is(key, "q", 1)) weight = parse_weight(trim(parameter));
-    }
-    return weight;
-}
-
-enum np_coding np_coding_negotiate(struct np_bytes accept, const enum np_coding *offered, size_t n)
-{
-    int weights[NP_CODINGS], others = -1;
-    for (int i = 0; i < NP_CODINGS; i++)
-        weights[i] = -1;
-    while (accept.p && accept.n) {
-        struct np_bytes name;
-        enum np_coding c;
-        int weight = element_weight(cut(&accept, ','), &name);
-        if (weight < 0) continue;
-        if (name.n == 1 && name.p[0] == '*')
-            others = weight;
-        else if (np_coding_by_name(name, &c) && weights[c] < 0)
-            weights[c] = weight;
-    }
     enum np_coding best = NP_CODING_IDENTITY;
     int best_weight = 0;
+    if (!np_accept_given(h, NP_ACCEPT_ENCODING)) return best;
     for (size_t i = 0; i < n; i++) {
-        int weight = weights[offered[i]] >= 0 ? weights[offered[i]] : others;
+        int weight = weight_of(h, offered[i]);
         if (weight <= best_weight) continue;
         best = offered[i];
         best_weight = weight;
     }
-    return weights[NP_CODING_IDENTITY] > best_weight ? NP_CODING_IDENTITY : best;
+    return weight_of(h, NP_CODING_IDENTITY) > best_weight ? NP_CODING_IDENTITY : best;
 }
