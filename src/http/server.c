@@ -34,6 +34,7 @@ static void free_server(struct np_http_server *s)
     np_timer_stop(&s->grace);
     np_timer_stop(&s->cooling);
     np_tls_context_unref(s->opts.tls);
+    if (s->proxied) np_proxied_close(s->proxied);
     np_defer_cancel(&s->later);
     np_buf_fini(&s->spare_out);
     np_free(s->listeners);
@@ -104,6 +105,8 @@ static void on_later(struct np_defer *d)
         np_loop_defer(s->loop, d);
         return;
     }
+    if (s->proxied) np_proxied_close(s->proxied); /* their header had its chance */
+    s->proxied = NULL;
     if (s->aborting)
         end_all(s);
     else
@@ -165,12 +168,11 @@ static enum neap_err secure(struct np_http_server *s, struct np_stream **stream)
                               stream);
 }
 
-static void on_accept(struct np_listener *l, struct np_stream *stream)
+static void serve(struct np_http_server *s, struct np_stream *stream)
 {
-    struct np_http_server *s = np_listener_arg(l);
     struct np_http_conn *c;
     bool full = over_limit(s);
-    if (s->closing || (full && s->nconns - s->nserving >= MAX_REFUSED) || secure(s, &stream) ||
+    if ((full && s->nconns - s->nserving >= MAX_REFUSED) || secure(s, &stream) ||
         np_http_conn_open(s, stream, &c)) {
         turn_away(stream);
     } else if (full) {
@@ -179,6 +181,23 @@ static void on_accept(struct np_listener *l, struct np_stream *stream)
         c->counted = true;
         s->nserving++;
     }
+}
+
+static void on_accept(struct np_listener *l, struct np_stream *stream)
+{
+    struct np_http_server *s = np_listener_arg(l);
+    if (s->closing)
+        turn_away(stream);
+    else if (s->proxied)
+        np_proxied_take(s->proxied, stream);
+    else
+        serve(s, stream);
+}
+
+/* Its PROXY header was read. */
+static void on_proxied(void *arg, struct np_stream *stream)
+{
+    serve(arg, stream);
 }
 
 enum neap_err np_http_server_adopt(struct np_http_server *s, struct np_stream *stream)
@@ -274,6 +293,16 @@ enum neap_err np_http_server_new(struct np_loop *loop, const struct np_http_serv
     np_timer_init(&s->grace, loop, on_grace);
     np_timer_init(&s->cooling, loop, on_cool);
     np_defer_init(&s->later, on_later);
+    if (s->opts.proxied) {
+        enum neap_err err = np_proxied_new(loop, s->opts.proxied, on_proxied, s, &s->proxied);
+        s->opts.proxied = NULL;
+        if (err) {
+            np_tls_context_unref(s->opts.tls);
+            np_free(s->server_name);
+            np_free(s);
+            return err;
+        }
+    }
     np_loop_retain(loop);
     *out = s;
     return NEAP_OK;

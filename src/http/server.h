@@ -24,6 +24,7 @@
 #ifndef NP_HTTP_SERVER_H
 #define NP_HTTP_SERVER_H
 
+#include "http/proxied.h"
 #include "net/listener.h"
 #include "net/tls.h"
 #include "proto/http1.h"
@@ -44,6 +45,9 @@ struct np_http_server_options {
     bool abort_on_end;          /* default true */
     struct np_tls_context *tls; /* connections from listeners are TLS; NULL (default): plain */
     int64_t handshake_timeout;  /* ns; 10 s */
+    /* Connections from listeners begin with a PROXY header; NULL (default): they do not. Its list
+     * is taken over by np_http_server_new. */
+    struct np_proxied_options *proxied;
 };
 void np_http_server_options_init(struct np_http_server_options *o);
 
@@ -76,8 +80,8 @@ struct np_http_exchange {
     struct np_http_server *server;
     const struct np_http_server_handler *handler; /* who hears of it: the server's, or who took the
                                                      answer over (file.h) */
-    bool body_complete; /* nothing more will come (or there was none) */
-    bool started;       /* a status line was written */
+    bool body_complete;                           /* nothing more will come (or there was none) */
+    bool started;                                 /* a status line was written */
     bool finished;
 };
 

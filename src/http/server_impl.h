@@ -43,7 +43,8 @@ struct np_http_server {
     size_t listeners_left; /* whose on_close has not come */
     struct np_link conns;  /* all of them, those that are closing included */
     size_t nconns;
-    size_t nserving; /* … but those that were refused for there being too many */
+    size_t nserving;            /* … but those that were refused for there being too many */
+    struct np_proxied *proxied; /* in front of them, or NULL */
     struct np_link spare_conns;
     size_t nspare;
     struct np_buf spare_out; /* lent to the connection that is being read from */
