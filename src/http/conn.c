@@ -39,16 +39,12 @@ static void on_head(struct np_http1_parser *p)
     struct np_http_conn *c = p->arg;
     struct np_http_exchange *x = &c->x;
     if (c->state == NP_CONN_IDLE) np_http_conn_set_state(c, NP_CONN_HEAD);
-    if (x->head.method == HTTP_CONNECT) { /* where a tunnel would begin */
-        c->refuse = 501;
-        np_http1_pause(p, true);
-        return;
-    }
     np_http_conn_set_state(c, NP_CONN_EXCHANGE);
     c->requests++;
     x->generation++;
     x->body_complete = !x->head.has_body;
     c->want_continue = x->head.expect_continue;
+    if (x->head.method == HTTP_CONNECT) c->close_after = true; /* tunnelled bytes may follow */
     x->handler = x->server->handler;
     x->handler->on_request(x, x->server->arg);
     if (x->finished) return;
@@ -74,6 +70,8 @@ static void on_end(struct np_http1_parser *p)
 {
     struct np_http_conn *c = p->arg;
     c->x.body_complete = true;
+    c->x.trailers = c->x.head.trailers;
+    c->x.ntrailers = c->x.head.ntrailers;
     if (c->state == NP_CONN_EXCHANGE) np_http_conn_tell_body_end(c, NEAP_OK);
 }
 
@@ -96,6 +94,8 @@ static void end_exchange(struct np_http_conn *c)
     np_arena_reset(&c->arena);
     np_http1_next(&c->parser, -1);
     x->user = NULL;
+    x->trailers = NULL;
+    x->ntrailers = 0;
     x->started = x->finished = x->body_complete = false;
     c->body_wanted = c->body_told = c->want_continue = false;
     c->discarded = 0;
@@ -146,15 +146,13 @@ static size_t run(struct np_http_conn *c, const char *data, size_t n)
         if (c->state == NP_CONN_CLOSING) break;
         if (err)
             parse_failed(c);
-        else if (c->refuse)
-            np_http_conn_refuse(c, c->refuse, np_http_reason(c->refuse));
         else if (c->state == NP_CONN_IDLE && c->parser.state == NP_HTTP1_HEAD)
             np_http_conn_set_state(c, NP_CONN_HEAD);
         bool over =
             c->x.finished && (c->state == NP_CONN_EXCHANGE || c->x.body_complete || c->close_after);
         if (used == 0 && before == c->parser.state && !over) break;
     }
-    return c->state == NP_CONN_CLOSING ? n : at;
+    return at;
 }
 
 /* --- timeouts */
@@ -256,17 +254,23 @@ static void after_end(struct np_http_conn *c)
 
 static void pump(struct np_http_conn *c, const char *data, size_t n)
 {
+    struct np_stream *s = c->stream;
     c->corked = true;
     np_http_conn_lend_out(c);
     if (np_buf_len(&c->in)) {
         if (n && np_buf_append(&c->in, data, n)) np_http_conn_doom(c, NEAP_ENOMEM);
         size_t used = run(c, np_buf_data(&c->in), np_buf_len(&c->in));
         np_buf_consume(&c->in, used);
+        if (!c->stream) np_http_put_back(s, np_buf_data(&c->in), np_buf_len(&c->in));
     } else {
         size_t used = run(c, data, n);
-        if (used < n && np_buf_append(&c->in, data + used, n - used))
+        if (!c->stream)
+            np_http_put_back(s, data + used, n - used);
+        else if (used < n && c->state != NP_CONN_CLOSING &&
+                 np_buf_append(&c->in, data + used, n - used))
             np_http_conn_doom(c, NEAP_ENOMEM);
     }
+    if (!c->stream) return;
     if (c->peer_ended) after_end(c);
     settle(c);
 }
@@ -274,7 +278,9 @@ static void pump(struct np_http_conn *c, const char *data, size_t n)
 void np_http_conn_on_later(struct np_defer *d)
 {
     struct np_http_conn *c = np_container_of(d, struct np_http_conn, later);
-    if (c->doomed)
+    if (!c->stream)
+        np_http_conn_gone(c);
+    else if (c->doomed)
         np_http_conn_abort(c, c->doomed);
     else
         pump(c, "", 0);

@@ -102,9 +102,23 @@ void np_http_conn_finish(struct np_http_conn *c)
     np_stream_finish(c->stream, NP_HTTP_LINGER);
 }
 
+void np_http_conn_let_go(struct np_http_conn *c)
+{
+    np_http_conn_set_state(c, NP_CONN_CLOSING);
+    c->x.finished = true;
+    c->stream = NULL;
+    np_timer_stop(&c->timer);
+    np_http1_pause(&c->parser, true);
+    np_loop_defer(c->x.server->loop, &c->later);
+}
+
 void np_http_conn_closed(struct np_stream *s)
 {
-    struct np_http_conn *c = s->arg;
+    np_http_conn_gone(s->arg);
+}
+
+void np_http_conn_gone(struct np_http_conn *c)
+{
     struct np_http_server *server = c->x.server;
     np_list_remove(&c->link);
     server->nconns--;
@@ -172,7 +186,6 @@ enum neap_err np_http_conn_open(struct np_http_server *s, struct np_stream *stre
     c->doomed = NEAP_OK;
     c->requests = c->discarded = 0;
     c->idle_since = np_loop_now(s->loop);
-    c->refuse = 0;
     c->corked = c->body_wanted = c->body_told = c->want_continue = false;
     c->peer_ended = c->close_after = c->counted = false;
     np_defer_init(&c->later, np_http_conn_on_later);

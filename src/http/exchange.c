@@ -11,18 +11,12 @@
 
 #define COPY_MAX ((size_t)16 * 1024) /* a larger body goes to the stream from where it stands */
 
-/* What the owner's headers say about the headers that are the server's. */
-struct given {
-    size_t bytes;
-    bool date, server, close;
-};
-
 struct answer {
     int status;
     const struct np_http_header *headers;
     size_t nheaders;
     int64_t length; /* of the body; -1 unknown */
-    struct given given;
+    struct np_http_given given;
     enum np_http_framing framing;
     bool keep_alive;
 };
@@ -35,7 +29,7 @@ static enum neap_err once(bool *seen)
 }
 
 /* Headers that the server writes itself: refused, or noted. */
-static enum neap_err check_own(const struct np_http_header *h, struct given *g)
+static enum neap_err check_own(const struct np_http_header *h, struct np_http_given *g)
 {
     switch (h->name.n) {
     case 4:
@@ -46,6 +40,7 @@ static enum neap_err check_own(const struct np_http_header *h, struct given *g)
         break;
     case 10:
         if (!np_http_name_is(h->name, "connection", 10)) break;
+        g->connection = true;
         if (np_http_name_is(h->value, "close", 5)) return once(&g->close);
         return np_http_name_is(h->value, "keep-alive", 10) ? NEAP_OK : NEAP_EINVAL;
     case 14:
@@ -60,15 +55,16 @@ static enum neap_err check_own(const struct np_http_header *h, struct given *g)
     return NEAP_OK;
 }
 
-static enum neap_err check_headers(struct answer *a)
+enum neap_err np_http_check_headers(const struct np_http_header *headers, size_t n,
+                                    struct np_http_given *given)
 {
-    for (size_t i = 0; i < a->nheaders; i++) {
-        const struct np_http_header *h = &a->headers[i];
+    for (size_t i = 0; i < n; i++) {
+        const struct np_http_header *h = &headers[i];
         if (!np_http_is_token(h->name.p, h->name.n) || !np_http_is_value(h->value.p, h->value.n))
             return NEAP_EINVAL;
-        enum neap_err err = check_own(h, &a->given);
+        enum neap_err err = check_own(h, given);
         if (err) return err;
-        a->given.bytes += h->name.n + h->value.n + 4;
+        given->bytes += h->name.n + h->value.n + 4;
     }
     return NEAP_OK;
 }
@@ -199,7 +195,8 @@ static enum neap_err write_head(struct np_http_conn *c, struct answer *a)
 {
     if (c->state != NP_CONN_EXCHANGE || c->x.finished) return NEAP_ECLOSED;
     if (c->x.started || a->status < 200 || a->status > 999) return NEAP_EINVAL;
-    enum neap_err err = check_headers(a);
+    if (c->x.head.method == HTTP_CONNECT && a->status < 300) return NEAP_EINVAL; /* a tunnel's */
+    enum neap_err err = np_http_check_headers(a->headers, a->nheaders, &a->given);
     if (err) return err;
     a->framing = framing_of(c, a);
     a->keep_alive = keeps_alive(c, a);
@@ -232,7 +229,7 @@ static enum neap_err write_through(struct np_http_conn *c, const char *p, size_t
     return err;
 }
 
-static bool queue_full(const struct np_http_conn *c, size_t n)
+bool np_http_conn_is_full(const struct np_http_conn *c, size_t n)
 {
     const struct np_stream *s = c->stream;
     size_t has = np_stream_queued(s) + np_buf_len(&c->out);
@@ -246,7 +243,7 @@ enum neap_err np_http_respond(struct np_http_exchange *x, int status,
     struct np_http_conn *c = np_http_conn_of(x);
     struct answer a = {status, headers, nheaders, (int64_t)n, .keep_alive = false};
     if (x->finished) return NEAP_ECLOSED;
-    if (queue_full(c, n + NP_HTTP_FLUSH_AT)) return NEAP_ELIMIT;
+    if (np_http_conn_is_full(c, n + NP_HTTP_FLUSH_AT)) return NEAP_ELIMIT;
     size_t before = np_buf_len(&c->out);
     bool close_before = c->close_after;
     enum neap_err err = write_head(c, &a);
@@ -302,7 +299,7 @@ enum neap_err np_http_write(struct np_http_exchange *x, const char *p, size_t n)
     if (c->stream->err) return c->stream->err;
     if (n == 0 || c->framing == NP_FRAMING_NONE) return NEAP_OK;
     if (c->framing == NP_FRAMING_LENGTH && n > c->left) return NEAP_EINVAL;
-    if (queue_full(c, n + NP_HTTP_CHUNK_HEAD + 2)) return NEAP_ELIMIT;
+    if (np_http_conn_is_full(c, n + NP_HTTP_CHUNK_HEAD + 2)) return NEAP_ELIMIT;
     np_http_conn_lend_out(c);
     enum neap_err err = append_piece(c, p, n, c->framing == NP_FRAMING_CHUNKED);
     if (err) return err;
@@ -320,21 +317,50 @@ bool np_http_writable(const struct np_http_exchange *x)
     return !x->finished && np_stream_writable(c->stream);
 }
 
+/* The last chunk is written, or there is none. */
+static void finished(struct np_http_conn *c)
+{
+    struct np_http_exchange *x = &c->x;
+    if (c->framing == NP_FRAMING_LENGTH && c->left > 0) c->close_after = true;
+    if (!x->body_complete && body_left(c) > (int64_t)NP_HTTP_MAX_DISCARD && !x->head.chunked)
+        c->close_after = true;
+    x->finished = true;
+    np_http_conn_answered(c);
+}
+
 void np_http_finish(struct np_http_exchange *x)
 {
     struct np_http_conn *c = np_http_conn_of(x);
     if (x->finished || c->state != NP_CONN_EXCHANGE) return;
     if (!x->started && np_http_respond(x, 204, NULL, 0, NULL, 0) == NEAP_OK) return;
-    if (c->framing == NP_FRAMING_LENGTH && c->left > 0) c->close_after = true;
     np_http_conn_lend_out(c);
-    if (!x->started || (c->framing == NP_FRAMING_CHUNKED && np_http_write_last_chunk(&c->out))) {
+    if (!x->started || (c->framing == NP_FRAMING_CHUNKED && np_http_write_last_chunk(&c->out)))
         np_http_conn_drop(c);
-        return;
+    else
+        finished(c);
+}
+
+static enum neap_err check_trailers(const struct np_http_header *t, size_t n)
+{
+    struct np_http_given given = {0};
+    for (size_t i = 0; i < n; i++) {
+        if (!np_http_may_trail(t[i].name)) return NEAP_EINVAL;
     }
-    if (!x->body_complete && body_left(c) > (int64_t)NP_HTTP_MAX_DISCARD && !x->head.chunked)
-        c->close_after = true;
-    x->finished = true;
-    np_http_conn_answered(c);
+    return np_http_check_headers(t, n, &given);
+}
+
+enum neap_err np_http_finish_with(struct np_http_exchange *x, const struct np_http_header *trailers,
+                                  size_t n)
+{
+    struct np_http_conn *c = np_http_conn_of(x);
+    if (x->finished || c->state != NP_CONN_EXCHANGE) return NEAP_ECLOSED;
+    if (!x->started) return NEAP_EINVAL;
+    enum neap_err err = check_trailers(trailers, n);
+    if (err) return err;
+    np_http_conn_lend_out(c);
+    if (c->framing == NP_FRAMING_CHUNKED) err = np_http_write_trailer(&c->out, trailers, n);
+    if (!err) finished(c);
+    return err;
 }
 
 void np_http_abort(struct np_http_exchange *x)
@@ -347,24 +373,13 @@ void np_http_abort(struct np_http_exchange *x)
 
 /* --- the request's body, and the peer */
 
-static void say_continue(struct np_http_conn *c)
-{
-    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    c->want_continue = false;
-    if (c->x.started || np_buf_len(&c->in)) return; /* too late, or it did not wait */
-    np_http_conn_lend_out(c);
-    /* Without memory for it the client goes on by itself, after a while. */
-    if (np_buf_append(&c->out, text, sizeof text - 1)) return;
-    if (!c->corked) np_http_conn_flush(c);
-}
-
 void np_http_body_start(struct np_http_exchange *x)
 {
     struct np_http_conn *c = np_http_conn_of(x);
     if (x->finished || c->state != NP_CONN_EXCHANGE || c->body_told) return;
     c->body_wanted = true;
     np_http1_pause(&c->parser, false);
-    if (c->want_continue) say_continue(c);
+    if (c->want_continue) np_http_conn_say_continue(c);
     if (!c->corked) np_http_conn_pump_later(c);
 }
 
@@ -377,5 +392,6 @@ void np_http_body_stop(struct np_http_exchange *x)
 
 void np_http_exchange_peer(struct np_http_exchange *x, char *out, size_t size)
 {
-    if (np_stream_peer(np_http_conn_of(x)->stream, out, size) && size) *out = 0;
+    struct np_stream *s = np_http_conn_of(x)->stream;
+    if ((!s || np_stream_peer(s, out, size)) && size) *out = 0;
 }

@@ -8,13 +8,14 @@ static enum neap_err write_refusal(struct np_http_conn *c, int status, const cha
 {
     struct np_buf *b = &c->out;
     const char *reason = np_http_reason(status);
+    const char *retry = status == 503 ? "Retry-After: 1\r\n" : "";
     size_t n = strlen(reason) + (why && *why ? strlen(why) + 2 : 0) + 5;
     enum neap_err err = np_http_write_prefix(c->x.server, b, status);
     if (!err)
         err = np_buf_printf(b,
                             "Content-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\n"
-                            "Connection: close\r\n\r\n%d %s%s%s\n",
-                            n, status, reason, why && *why ? ": " : "", why ? why : "");
+                            "%sConnection: close\r\n\r\n%d %s%s%s\n",
+                            n, retry, status, reason, why && *why ? ": " : "", why ? why : "");
     return err;
 }
 

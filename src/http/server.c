@@ -69,7 +69,7 @@ static void end_all(struct np_http_server *s)
     np_list_each_safe (pos, tmp, &s->conns) {
         struct np_http_conn *c = np_container_of(pos, struct np_http_conn, link);
         np_http_conn_abort(c, NEAP_ECLOSED);
-        np_stream_close(c->stream); /* those that linger, too */
+        if (c->stream) np_stream_close(c->stream); /* those that linger, too */
     }
 }
 

@@ -20,6 +20,8 @@
  * `abort_on_end`, default true: end means gone.)
  * - Malformed requests are answered by the server itself: 400, 413, 414, 431, 408, 417, 501, 505,
  * and the connection closes politely (np_stream_finish).
+ * - CONNECT reaches the handler like any request. It can be answered 2xx by np_http_upgrade alone;
+ * after any other answer its connection closes, as bytes of the tunnel may be on their way.
  */
 #ifndef NP_HTTP_SERVER_H
 #define NP_HTTP_SERVER_H
@@ -80,8 +82,10 @@ struct np_http_exchange {
     struct np_http_server *server;
     const struct np_http_server_handler *handler; /* who hears of it: the server's, or who took the
                                                      answer over (file.h) */
-    bool body_complete;                           /* nothing more will come (or there was none) */
-    bool started;                                 /* a status line was written */
+    const struct np_http_header *trailers;        /* of the request; from on_body_end(NEAP_OK) */
+    size_t ntrailers;
+    bool body_complete; /* nothing more will come (or there was none) */
+    bool started;       /* a status line was written */
     bool finished;
 };
 
@@ -137,6 +141,26 @@ NEAP_MUST_CHECK enum neap_err np_http_write(struct np_http_exchange *x, const ch
 bool np_http_writable(const struct np_http_exchange *x);
 /* Ends a streamed answer. If fewer bytes than `length` were written the connection is closed. */
 void np_http_finish(struct np_http_exchange *x);
+/* The same with a trailer, which leaves if the answer is chunked and is dropped else (a client may
+ * lose it anyway: nothing that matters belongs there). NEAP_EINVAL: bad fields, or such as frame,
+ * route or authenticate (np_http_may_trail): nothing was ended then. NEAP_ECLOSED, NEAP_ENOMEM. */
+NEAP_MUST_CHECK enum neap_err np_http_finish_with(struct np_http_exchange *x,
+                                                  const struct np_http_header *trailers, size_t n);
+/* A 1xx head before the answer: 103 with links, 100 before the body, 102. Not 101, which is
+ * np_http_upgrade's. A client of HTTP/1.0 is told nothing. Leaves at once, or when the callback
+ * that it is called in is over. NEAP_EINVAL, NEAP_ECLOSED, NEAP_ELIMIT, NEAP_ENOMEM. */
+NEAP_MUST_CHECK enum neap_err np_http_inform(struct np_http_exchange *x, int status,
+                                             const struct np_http_header *headers, size_t n);
+/* The connection stops being HTTP: answers 101 (`headers` hold one Upgrade, which the client must
+ * have offered; Connection is added), or 2xx to CONNECT. The answer is written, the exchange and
+ * its arena are gone, and the stream, whose reading is off, is the caller's, with what the client
+ * sent behind its head still to be read; set its handler before returning to the loop. It counts no
+ * more among the server's connections, nor does the server's end touch it.
+ * NEAP_ENOTSUP: the client has not asked for it; NEAP_EBUSY: the request's body is not complete;
+ * NEAP_EINVAL, NEAP_ECLOSED, NEAP_ENOMEM. All is then as before. */
+NEAP_MUST_CHECK enum neap_err np_http_upgrade(struct np_http_exchange *x, int status,
+                                              const struct np_http_header *headers, size_t n,
+                                              struct np_stream **out);
 /* Breaks the connection off: for a handler that fails in the middle of a streamed answer. No
  * on_abort follows. */
 void np_http_abort(struct np_http_exchange *x);

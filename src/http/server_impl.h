@@ -4,6 +4,8 @@
  *   conn.c      a connection's turns: bytes in, parsing, handlers, timeouts
  *   conn_life.c its beginning and end, its buffers
  *   exchange.c  bytes out: answers
+ *   interim.c   1xx
+ *   hand_over.c connections that stop being HTTP
  *   pass_on.c   connections that go over to another server
  *   refuse.c    answers that the server gives by itself
  *
@@ -98,7 +100,6 @@ struct np_http_conn {
     uint64_t timed_head; /* `requests` when the timer was set */
     int64_t idle_since;  /* loop time of its beginning, or of its last answer's end */
     size_t discarded;
-    int refuse;       /* a status to refuse the request with, once the parser is out of the way */
     bool corked;      /* what is written leaves when the present callback is over */
     bool body_wanted; /* np_http_body_start */
     bool body_told;   /* on_body_end was called */
@@ -128,12 +129,16 @@ void np_http_conn_flush(struct np_http_conn *c);
 void np_http_conn_finish(struct np_http_conn *c);
 /* Breaks it off; the handler hears on_abort if it was not done. */
 void np_http_conn_abort(struct np_http_conn *c, enum neap_err why);
+/* The stream is somebody else's now (the pointer is NULL from here on): ends, from the loop. */
+void np_http_conn_let_go(struct np_http_conn *c);
 /* Breaks it off without a word. */
 void np_http_conn_drop(struct np_http_conn *c);
 /* Breaks it off from the loop: for where the caller may be a handler. */
 void np_http_conn_doom(struct np_http_conn *c, enum neap_err err);
 void np_http_conn_set_state(struct np_http_conn *c, enum np_http_conn_state next);
 void np_http_conn_closed(struct np_stream *stream);
+/* It has no stream any more: its memory goes, or is kept for the next one. */
+void np_http_conn_gone(struct np_http_conn *c);
 
 /* conn.c */
 extern const struct np_stream_handler np_http_conn_stream;
@@ -152,7 +157,24 @@ void np_http_conn_answered(struct np_http_conn *c);
 /* Answers `status` with a line of words and closes. */
 void np_http_conn_refuse(struct np_http_conn *c, int status, const char *why);
 
+/* hand_over.c */
+/* Bytes that were read for a connection that let go of this stream. */
+void np_http_put_back(struct np_stream *s, const char *data, size_t n);
+
+/* interim.c */
+void np_http_conn_say_continue(struct np_http_conn *c);
+
 /* exchange.c */
+/* What the owner's headers say about those that are the server's. */
+struct np_http_given {
+    size_t bytes; /* that they take on the wire */
+    bool date, server, close, connection;
+};
+/* NEAP_EINVAL for what may not be sent. */
+NEAP_MUST_CHECK enum neap_err np_http_check_headers(const struct np_http_header *headers, size_t n,
+                                                    struct np_http_given *given);
+/* Whether `n` more bytes are more than the stream holds. */
+bool np_http_conn_is_full(const struct np_http_conn *c, size_t n);
 NEAP_MUST_CHECK enum neap_err np_http_write_prefix(struct np_http_server *s, struct np_buf *b,
                                                    int status);
 
