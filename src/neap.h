@@ -72,6 +72,7 @@ extern "C" {
     X(ENORESPONDERS, "no responders")         \
     X(ESCRIPT, "script error")                \
     X(EREDIRECTS, "too many redirects")       \
+    X(EPROXY, "refused by the proxy")         \
     X(EINTERNAL, "internal error")
 
 enum neap_err {

@@ -1,4 +1,4 @@
-/* A call: the request that is made of it, its timeouts, its end. One thread, the loop's. */
+/* A call: its life, its phases and their bounds, its end. One thread, the loop's. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,8 +6,6 @@
 #include "base/alloc.h"
 #include "http/client_impl.h"
 #include "net/netpolicy.h"
-
-#define MAX_AHEAD ((size_t)64 * 1024) /* of a streamed body, while there is no connection yet */
 
 /* --- the end */
 
@@ -18,6 +16,25 @@ static void free_call(struct np_http_call *call)
     np_defer_cancel(&call->end);
     np_buf_fini(&call->req);
     np_free(call);
+}
+
+const char *np_http_phase_name(enum np_http_phase p)
+{
+    static const char *const names[] = {"wait", "dns",  "connect",    "proxy",
+                                        "tls",  "send", "first_byte", "body"};
+    return names[p];
+}
+
+enum np_http_phase np_http_call_phase(const struct np_http_call *call)
+{
+    bool resolving =
+        call->phase == NP_HTTP_CONNECT && call->conn && np_tcp_dial_resolving(call->conn->stream);
+    return resolving ? NP_HTTP_DNS : call->phase;
+}
+
+const char *np_http_call_bound(const struct np_http_call *call)
+{
+    return call->bound;
 }
 
 static void last_word(struct np_http_call *call)
@@ -53,6 +70,7 @@ void np_http_call_end_later(struct np_http_call *call, enum neap_err err, const 
     va_end(ap);
     call->err = err;
     call->ended = true;
+    call->phase = np_http_call_phase(call);
     np_http_pool_unqueue(call);
     call->origin = NULL;
     np_timer_stop(&call->deadline);
@@ -85,17 +103,29 @@ void np_http_call_cancel(struct np_http_call *call)
 static void on_deadline(struct np_timer *t)
 {
     struct np_http_call *call = np_container_of(t, struct np_http_call, deadline);
+    call->bound = "total";
     np_http_call_end_later(call, NEAP_ETIMEDOUT, "%s took too long: the call's time is over",
                            call->origin->key);
 }
 
+/* What has not happened in time, by phase; dialling has its own bounds for names and TCP. */
 static void on_no_progress(struct np_timer *t)
 {
+    static const char *const words[] = {
+        [NP_HTTP_WAIT] = "had no connection free in time",
+        [NP_HTTP_PROXY] = "was not reached in time: the proxy does not answer",
+        [NP_HTTP_TLS] = "did not finish the TLS handshake in time",
+        [NP_HTTP_FIRST_BYTE] = "did not begin its answer in time",
+        [NP_HTTP_BODY] = "stopped in the middle of its answer",
+    };
     struct np_http_call *call = np_container_of(t, struct np_http_call, progress);
-    if (call->paused) return; /* it is we who do not read */
-    np_http_call_end_later(call, NEAP_ETIMEDOUT, "%s %s", call->origin->key,
-                           call->answered ? "stopped in the middle of its answer"
-                                          : "did not begin its answer in time");
+    if (call->paused && call->phase == NP_HTTP_BODY) return; /* it is we who do not read */
+    if (call->phase == NP_HTTP_SEND) {
+        np_http_call_release_body(call); /* no 100 (Continue) has come: it goes all the same */
+        return;
+    }
+    call->bound = call->phase == NP_HTTP_BODY ? "idle" : np_http_phase_name(call->phase);
+    np_http_call_end_later(call, NEAP_ETIMEDOUT, "%s %s", call->origin->key, words[call->phase]);
 }
 
 static void wait_for(struct np_http_call *call, int64_t span)
@@ -107,17 +137,30 @@ static void wait_for(struct np_http_call *call, int64_t span)
     }
 }
 
-void np_http_call_sent(struct np_http_call *call)
+void np_http_call_enter(struct np_http_call *call, enum np_http_phase phase, int64_t span)
 {
-    if (call->body_done && !call->answered) wait_for(call, call->first_byte_timeout);
-    if (call->stream_body && !call->body_done && call->drain_due)
-        np_loop_defer(call->client->loop, &call->end);
+    call->phase = phase;
+    wait_for(call, span);
+}
+
+void np_http_call_interim(struct np_http_call *call, int status)
+{
+    call->interim = !call->headed;
+    if (status == 100 && call->held)
+        np_http_call_release_body(call);
+    else if (call->phase == NP_HTTP_FIRST_BYTE)
+        wait_for(call, call->first_byte_timeout);
 }
 
 void np_http_call_progress(struct np_http_call *call)
 {
-    wait_for(call, call->idle_timeout);
-    if (call->req.cap && call->answered) np_buf_fini(&call->req); /* it is not sent again */
+    if (call->interim && !call->headed) return;
+    if (call->phase >= NP_HTTP_FIRST_BYTE || !call->held) {
+        call->phase = NP_HTTP_BODY;
+        wait_for(call, call->idle_timeout);
+    }
+    if (call->req.cap && call->answered && !call->held)
+        np_buf_fini(&call->req); /* it is not sent again */
 }
 
 /* --- once more */
@@ -128,93 +171,7 @@ bool np_http_call_may_retry(const struct np_http_call *call)
            !call->body_written && !call->client->closing;
 }
 
-/* --- the request */
-
-struct given {
-    bool host, close;
-};
-
-static enum neap_err check_header(const struct np_http_header *h, struct given *g,
-                                  struct neap_errinfo *info)
-{
-    int n = (int)(h->name.n > 60 ? 60 : h->name.n);
-    if (!np_http_is_token(h->name.p, h->name.n))
-        return np_err_set(info, NEAP_EINVAL, "bad header name: \"%.*s\"", n, h->name.p);
-    if (!np_http_is_value(h->value.p, h->value.n))
-        return np_err_set(info, NEAP_EINVAL, "bad value of header %.*s", n, h->name.p);
-    if (np_http_name_is(h->name, "content-length", 14) ||
-        np_http_name_is(h->name, "transfer-encoding", 17))
-        return np_err_set(info, NEAP_EINVAL, "the header %.*s is the client's own", n, h->name.p);
-    if (np_http_name_is(h->name, "host", 4)) {
-        if (g->host) return np_err_set(info, NEAP_EINVAL, "Host is given twice");
-        g->host = true;
-    }
-    if (np_http_name_is(h->name, "connection", 10)) {
-        g->close = g->close || np_http_name_is(h->value, "close", 5);
-        if (!g->close && !np_http_name_is(h->value, "keep-alive", 10))
-            return np_err_set(info, NEAP_EINVAL, "Connection can be close or keep-alive");
-    }
-    return NEAP_OK;
-}
-
-static enum neap_err write_host(struct np_buf *b, const struct np_http_request *r)
-{
-    if (r->unix_path) return np_buf_append_str(b, "Host: localhost\r\n");
-    bool v6 = strchr(r->host, ':') != NULL;
-    enum neap_err err = np_buf_printf(b, "Host: %s%s%s", v6 ? "[" : "", r->host, v6 ? "]" : "");
-    if (!err && r->port != 80) err = np_buf_printf(b, ":%d", r->port);
-    if (!err) err = np_buf_append_str(b, "\r\n");
-    return err;
-}
-
-static bool is_host(const char *host)
-{
-    size_t n = host ? strlen(host) : 0;
-    return n > 0 && n < 256 && np_http_is_target(host, n) && !strpbrk(host, "/?@\\[]\"<>");
-}
-
-static enum neap_err write_framing(struct np_http_call *call, const struct np_http_request *r)
-{
-    struct np_buf *b = &call->req;
-    if (r->stream_body && r->content_length < 0) {
-        call->chunked = true;
-        return np_buf_append_str(b, "Transfer-Encoding: chunked\r\n\r\n");
-    }
-    uint64_t n = r->stream_body ? (uint64_t)r->content_length : r->body_len;
-    bool say = n > 0 || r->stream_body || call->method == HTTP_POST || call->method == HTTP_PUT ||
-               call->method == HTTP_PATCH;
-    call->body_left = r->stream_body ? n : 0;
-    if (!say) return np_buf_append(b, "\r\n", 2);
-    enum neap_err err = np_buf_append_str(b, "Content-Length: ");
-    if (!err) err = np_buf_append_u64(b, n);
-    if (!err) err = np_buf_append(b, "\r\n\r\n", 4);
-    if (!err && r->body_len) err = np_buf_append(b, r->body, r->body_len);
-    return err;
-}
-
-static enum neap_err write_request(struct np_http_call *call, const struct np_http_request *r,
-                                   struct neap_errinfo *info)
-{
-    struct np_buf *b = &call->req;
-    struct given g = {false, false};
-    size_t mn = strlen(r->method), tn = strlen(r->target);
-    if (!r->unix_path && (!is_host(r->host) || r->port < 1 || r->port > 65535))
-        return np_err_set(info, NEAP_EINVAL, "bad host or port");
-    enum neap_err err = np_http_write_request_line(b, r->method, mn, r->target, tn);
-    if (err == NEAP_EINVAL) return np_err_set(info, err, "bad method or request target");
-    for (size_t i = 0; !err && i < r->nheaders; i++) {
-        const struct np_http_header *h = &r->headers[i];
-        err = check_header(h, &g, info);
-        if (err) return err;
-        if (!np_http_name_is(h->name, "connection", 10))
-            err = np_http_write_header(b, h->name.p, h->name.n, h->value.p, h->value.n);
-    }
-    call->close = g.close;
-    if (!err && !g.host) err = write_host(b, r);
-    if (!err && g.close) err = np_buf_append_str(b, "Connection: close\r\n");
-    if (!err) err = write_framing(call, r);
-    return err ? np_err_plain(info, err) : NEAP_OK;
-}
+/* --- the beginning */
 
 /* RFC 9110 §9.2.2 */
 static bool is_idempotent(int method)
@@ -236,11 +193,17 @@ static enum neap_err check_request(const struct np_http_client *c, const struct 
                                    struct neap_errinfo *info)
 {
     if (c->closing) return np_err_set(info, NEAP_ECLOSED, "the client was closed");
-    if (!r->method || !r->target || (r->stream_body && r->body))
+    if (!r->method || !r->target || (r->stream_body && r->body) || (r->proxy && r->unix_path))
         return np_err_set(info, NEAP_EINVAL, "bad request");
     if (strcmp(r->method, "CONNECT") == 0)
         return np_err_set(info, NEAP_ENOTSUP, "CONNECT is not supported");
     return NEAP_OK;
+}
+
+static int64_t or_default(int64_t span, int64_t def)
+{
+    if (span) return span > 0 ? span : 0;
+    return def > 0 ? def : 0;
 }
 
 static struct np_http_call *new_call(struct np_http_client *c, const struct np_http_request *r,
@@ -256,10 +219,16 @@ static struct np_http_call *new_call(struct np_http_client *c, const struct np_h
     np_timer_init(&call->deadline, c->loop, on_deadline);
     np_timer_init(&call->progress, c->loop, on_no_progress);
     np_defer_init(&call->end, on_later);
+    call->wait_timeout = or_default(r->wait_timeout, c->opts.wait_timeout);
+    call->dns_timeout = or_default(r->dns_timeout, c->opts.dns_timeout);
+    call->connect_timeout = or_default(r->connect_timeout, c->opts.connect_timeout);
+    call->tls_timeout = or_default(r->tls_timeout, c->opts.tls_timeout);
     call->first_byte_timeout = r->first_byte_timeout;
     call->idle_timeout = r->idle_timeout;
+    call->max_head = r->max_head;
+    call->expect = r->stream_body || r->body_len ? r->expect_continue : 0;
     call->method = np_http_method(r->method, strlen(r->method));
-    call->idempotent = is_idempotent(call->method);
+    call->idempotent = r->idempotent ? r->idempotent > 0 : is_idempotent(call->method);
     call->stream_body = r->stream_body;
     call->body_done = !r->stream_body;
     return call;
@@ -285,7 +254,7 @@ enum neap_err np_http_client_call(struct np_http_client *c, const struct np_http
     if (err) return err;
     struct np_http_call *call = new_call(c, r, h, arg);
     if (!call) return np_err_plain(info, NEAP_ENOMEM);
-    err = write_request(call, r, info);
+    err = np_http_call_compose(call, r, info);
     if (err) goto fail;
     if (r->timeout > 0) err = np_timer_start(&call->deadline, r->timeout);
     if (!err) err = np_http_origin_get(c, r, &call->origin);
@@ -319,67 +288,4 @@ void np_http_call_pause(struct np_http_call *call, bool paused)
     if (call->ended || call->paused == paused) return;
     call->paused = paused;
     if (call->conn) np_http_client_conn_pause(call->conn, paused);
-}
-
-/* --- a streamed body */
-
-static enum neap_err write_ahead(struct np_http_call *call, const char *p, size_t n)
-{
-    enum neap_err err =
-        call->chunked ? np_http_write_chunk(&call->req, p, n) : np_buf_append(&call->req, p, n);
-    if (!err && np_buf_len(&call->req) >= MAX_AHEAD) call->drain_due = true;
-    return err;
-}
-
-static enum neap_err write_now(struct np_http_call *call, const char *p, size_t n)
-{
-    struct np_stream *s = call->conn->stream;
-    char head[NP_HTTP_CHUNK_HEAD];
-    if (!call->chunked) return np_stream_write(s, p, n);
-    struct np_slice v[3] = {{head, np_http_chunk_head(head, n)}, {p, n}, {"\r\n", 2}};
-    return np_stream_writev(s, v, 3);
-}
-
-enum neap_err np_http_call_write(struct np_http_call *call, const char *p, size_t n)
-{
-    if (call->ended) return NEAP_ECLOSED;
-    if (!call->stream_body || call->body_done) return NEAP_EINVAL;
-    if (n == 0) return NEAP_OK;
-    if (!call->chunked && n > call->body_left) return NEAP_EINVAL;
-    enum neap_err err = call->conn ? write_now(call, p, n) : write_ahead(call, p, n);
-    if (err) return err;
-    if (call->conn) call->body_written = true;
-    if (!call->chunked) call->body_left -= n;
-    return NEAP_OK;
-}
-
-bool np_http_call_writable(const struct np_http_call *call)
-{
-    if (call->ended) return false;
-    if (call->conn) return np_stream_writable(call->conn->stream);
-    return np_buf_len(&call->req) < MAX_AHEAD;
-}
-
-void np_http_call_drained(struct np_http_call *call)
-{
-    if (call->stream_body && !call->body_done && call->handler->on_drain)
-        call->handler->on_drain(call);
-}
-
-void np_http_call_finish(struct np_http_call *call)
-{
-    enum neap_err err = NEAP_OK;
-    if (call->ended || call->body_done) return;
-    call->body_done = true;
-    if (!call->chunked && call->body_left > 0) {
-        np_http_call_end_later(call, NEAP_EINVAL, "the request's body is shorter than announced");
-        return;
-    }
-    if (call->chunked)
-        err = call->conn ? np_stream_write(call->conn->stream, "0\r\n\r\n", 5)
-                         : np_http_write_last_chunk(&call->req);
-    if (err && !(call->conn && call->conn->stream->err))
-        np_http_call_end_later(call, err, "cannot write the request: %s", neap_err_text(err));
-    else if (call->conn && call->conn->state == NP_CCONN_BUSY)
-        np_http_call_sent(call);
 }

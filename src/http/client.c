@@ -9,7 +9,9 @@ void np_http_client_options_init(struct np_http_client_options *o)
         .max_idle = 512,
         .max_waiting = 1024,
         .idle_timeout = 60 * NP_NS_PER_SEC,
+        .dns_timeout = 5 * NP_NS_PER_SEC,
         .connect_timeout = 5 * NP_NS_PER_SEC,
+        .tls_timeout = 10 * NP_NS_PER_SEC,
         .limits = NP_HTTP_LIMITS_INIT,
     };
     o->limits.max_head = (size_t)64 * 1024;
@@ -64,7 +66,9 @@ void np_http_client_get_stats(const struct np_http_client *c, struct np_http_cli
     *out = (struct np_http_client_stats){.open = c->nopen,
                                          .idle = c->nidle,
                                          .waiting = c->nwaiting,
+                                         .origins = c->norigins,
                                          .calls = c->ncalls,
                                          .reused = c->nreused,
-                                         .retried = c->nretried};
+                                         .retried = c->nretried,
+                                         .connects = c->nconnects};
 }

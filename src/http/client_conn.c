@@ -47,33 +47,39 @@ static struct np_http_call *break_off(struct np_http_client_conn *conn)
     return call;
 }
 
+static void idle(struct np_http_client_conn *conn)
+{
+    const struct np_http_client_options *o = &conn->client->opts;
+    int64_t span = o->idle_timeout;
+    int64_t left = np_time_add(conn->born, o->max_age) - np_loop_now(conn->client->loop);
+    if (o->max_age && (!span || left < span)) span = left;
+    np_http1_next(&conn->parser, -1);
+    np_stream_set_ref(conn->stream, false);
+    if ((span && np_timer_start(&conn->timer, span)) || np_stream_read_start(conn->stream))
+        np_http_client_conn_close(conn);
+}
+
 /* The answer is complete: the connection is kept if it can be, the call ends. */
 static void finish(struct np_http_client_conn *conn)
 {
     struct np_http_call *call = break_off(conn);
-    bool keep = conn->head.keep_alive && !call->close && call->body_done && !conn->peer_ended &&
-                np_buf_len(&conn->in) == 0 && np_stream_queued(conn->stream) == 0 &&
-                !conn->stream->err && !conn->client->closing;
+    bool keep = conn->head.keep_alive && !call->close && call->body_done && !call->held &&
+                !conn->peer_ended && np_buf_len(&conn->in) == 0 &&
+                np_stream_queued(conn->stream) == 0 && !conn->stream->err;
     conn->uses++;
-    if (keep) {
+    if (keep && np_http_pool_may_keep(conn)) {
         set_state(conn, NP_CCONN_IDLE);
         np_http_pool_release(conn);
-        if (conn->state == NP_CCONN_IDLE) {
-            np_http1_next(&conn->parser, -1);
-            np_stream_set_ref(conn->stream, false);
-            if (np_timer_start(&conn->timer, conn->client->opts.idle_timeout) ||
-                np_stream_read_start(conn->stream))
-                np_http_client_conn_close(conn);
-        }
+        if (conn->state == NP_CCONN_IDLE) idle(conn);
     } else {
         np_http_client_conn_close(conn);
     }
     np_http_call_end(call, NEAP_OK, "%s", "");
 }
 
-/* Nothing more comes, or nothing sensible. A kept connection that died under a call before a byte
- * of its answer came may have been closed already when the call was given it: once more, then. */
-static void fail_call(struct np_http_client_conn *conn, enum neap_err err, const char *what)
+/* A kept connection that died under a call before a byte of its answer came may have been closed
+ * already when the call was given it: once more, then. */
+void np_http_client_conn_fail(struct np_http_client_conn *conn, enum neap_err err, const char *what)
 {
     struct np_http_call *call = break_off(conn);
     struct np_http_origin *o = conn->origin;
@@ -101,7 +107,17 @@ static void on_head(struct np_http1_parser *p)
         np_http_call_end_later(call, NEAP_ENOMEM, "out of memory");
         return;
     }
+    call->headed = true;
+    call->phase = NP_HTTP_BODY;
     if (call->handler->on_head) call->handler->on_head(call, &conn->head);
+}
+
+static void on_interim(struct np_http1_parser *p)
+{
+    struct np_http_client_conn *conn = p->arg;
+    struct np_http_call *call = conn->call;
+    if (call->handler->on_interim) call->handler->on_interim(call, &conn->head);
+    if (!call->ended) np_http_call_interim(call, conn->head.status);
 }
 
 static void on_body(struct np_http1_parser *p, const char *data, size_t n)
@@ -114,18 +130,22 @@ static void on_body(struct np_http1_parser *p, const char *data, size_t n)
 static void on_end(struct np_http1_parser *p)
 {
     struct np_http_client_conn *conn = p->arg;
+    struct np_http_call *call = conn->call;
     conn->complete = true;
+    if (call && conn->head.ntrailers && call->handler->on_trailers)
+        call->handler->on_trailers(call, conn->head.trailers, conn->head.ntrailers);
 }
 
 static void after_peer_end(struct np_http_client_conn *conn)
 {
     struct np_http_call *call = conn->call;
     if (np_http1_finish(&conn->parser))
-        fail_call(conn, NEAP_ECONNRESET, "closed the connection in the middle of its answer");
+        np_http_client_conn_fail(conn, NEAP_ECONNRESET,
+                                 "closed the connection in the middle of its answer");
     else if (conn->complete)
         finish(conn);
     else if (!call->paused) /* who has paused hears of the end later */
-        fail_call(conn, NEAP_ECONNRESET, "closed the connection before it answered");
+        np_http_client_conn_fail(conn, NEAP_ECONNRESET, "closed the connection before it answered");
 }
 
 /* Parses these bytes for the call; returns how many were taken. The call may be gone then. */
@@ -135,15 +155,15 @@ static size_t parse(struct np_http_client_conn *conn, const char *data, size_t n
     enum neap_err err = np_http1_feed(&conn->parser, data, n, &used);
     if (!conn->call || conn->state == NP_CCONN_CLOSING) return n;
     if (err == NEAP_ENOMEM) {
-        fail_call(conn, err, "answered, but there is no memory for it");
+        np_http_client_conn_fail(conn, err, "answered, but there is no memory for it");
     } else if (err) {
         char what[NP_CALL_WHY_MAX / 2];
         bool limit = err == NEAP_ELIMIT;
         snprintf(what, sizeof what, "gave %s: %s",
                  limit ? "an answer that is too large" : "a bad answer", conn->parser.why);
-        fail_call(conn, limit ? NEAP_ELIMIT : NEAP_EPROTO, what);
+        np_http_client_conn_fail(conn, limit ? NEAP_ELIMIT : NEAP_EPROTO, what);
     } else if (conn->head.status == 101) {
-        fail_call(conn, NEAP_EPROTO, "switched protocols, which nobody asked for");
+        np_http_client_conn_fail(conn, NEAP_EPROTO, "switched protocols, which nobody asked for");
     } else {
         return used;
     }
@@ -157,7 +177,7 @@ static void take(struct np_http_client_conn *conn, const char *data, size_t n)
     size_t used, had = np_buf_len(&conn->in);
     if (had) {
         if (n && np_buf_append(&conn->in, data, n)) {
-            fail_call(conn, NEAP_ENOMEM, "answered, but there is no memory for it");
+            np_http_client_conn_fail(conn, NEAP_ENOMEM, "answered, but there is no memory for it");
             return;
         }
         used = parse(conn, np_buf_data(&conn->in), np_buf_len(&conn->in));
@@ -165,7 +185,7 @@ static void take(struct np_http_client_conn *conn, const char *data, size_t n)
     } else {
         used = parse(conn, data, n);
         if (used < n && np_buf_append(&conn->in, data + used, n - used)) {
-            fail_call(conn, NEAP_ENOMEM, "answered, but there is no memory for it");
+            np_http_client_conn_fail(conn, NEAP_ENOMEM, "answered, but there is no memory for it");
             return;
         }
     }
@@ -180,7 +200,7 @@ static void take(struct np_http_client_conn *conn, const char *data, size_t n)
         np_buf_shrink(&conn->in, 0);
         np_http_call_progress(call);
         if (conn->call && !conn->stream->reading && np_stream_read_start(conn->stream))
-            fail_call(conn, NEAP_ECLOSED, "cannot be read from");
+            np_http_client_conn_fail(conn, NEAP_ECLOSED, "cannot be read from");
     }
 }
 
@@ -197,13 +217,6 @@ void np_http_client_conn_pause(struct np_http_client_conn *conn, bool paused)
 }
 
 /* --- the stream */
-
-static void stream_open(struct np_stream *s)
-{
-    struct np_http_client_conn *conn = s->arg;
-    set_state(conn, NP_CCONN_BUSY);
-    np_http_call_sent(conn->call);
-}
 
 static void stream_read(struct np_stream *s, const char *data, size_t n)
 {
@@ -240,15 +253,16 @@ static void stream_error(struct np_stream *s, enum neap_err err)
         np_http_client_conn_close(conn);
         return;
     }
+    if (err == NEAP_ETIMEDOUT) conn->call->bound = "idle"; /* the stream's own, of writing */
     snprintf(what, sizeof what, "%s: %s",
-             conn->state == NP_CCONN_CONNECTING ? "cannot be connected to"
-             : conn->call->answered             ? "broke off its answer"
-                                                : "broke the connection before it answered",
-             neap_err_text(err));
-    fail_call(conn, err, what);
+             err == NEAP_ETIMEDOUT  ? "does not take the request"
+             : conn->call->answered ? "broke off its answer"
+                                    : "broke the connection before it answered",
+             np_stream_why(s, err));
+    np_http_client_conn_fail(conn, err, what);
 }
 
-static void stream_closed(struct np_stream *s)
+void np_http_client_conn_gone(struct np_stream *s)
 {
     struct np_http_client_conn *conn = s->arg;
     struct np_http_client *c = conn->client;
@@ -265,68 +279,71 @@ static void on_idle_timeout(struct np_timer *t)
     if (conn->state == NP_CCONN_IDLE) np_http_client_conn_close(conn);
 }
 
+static const struct np_stream_handler stream_handler = {.on_read = stream_read,
+                                                        .on_end = stream_end,
+                                                        .on_drain = stream_drain,
+                                                        .on_error = stream_error,
+                                                        .on_close = np_http_client_conn_gone};
+
 /* --- the beginning */
 
-static enum neap_err dial(struct np_http_origin *o, struct np_http_client_conn *conn)
-{
-    static const struct np_stream_handler handler = {.on_open = stream_open,
-                                                     .on_read = stream_read,
-                                                     .on_end = stream_end,
-                                                     .on_drain = stream_drain,
-                                                     .on_error = stream_error,
-                                                     .on_close = stream_closed};
-    struct np_dial_options d = NP_DIAL_OPTIONS_INIT;
-    struct np_loop *loop = o->client->loop;
-    d.timeout = o->client->opts.connect_timeout;
-    if (o->is_unix) return np_unix_dial(loop, o->host, &d, &handler, conn, &conn->stream);
-    return np_tcp_dial(loop, o->host, o->port, &d, &handler, conn, &conn->stream);
-}
+static const struct np_http1_events events = {
+    .on_head = on_head, .on_body = on_body, .on_end = on_end, .on_interim = on_interim};
 
-enum neap_err np_http_client_conn_open(struct np_http_origin *o, struct np_http_client_conn **out)
+enum neap_err np_http_client_conn_open(struct np_http_origin *o, struct np_http_call *call)
 {
-    static const struct np_http1_events events = {
-        .on_head = on_head, .on_body = on_body, .on_end = on_end};
     struct np_http_client *c = o->client;
     struct np_http_client_conn *conn = np_calloc(1, sizeof *conn);
     if (!conn) return NEAP_ENOMEM;
     conn->client = c;
     conn->origin = o;
+    conn->born = np_loop_now(c->loop);
     np_link_init(&conn->idle);
     np_link_init(&conn->in_origin);
     np_timer_init(&conn->timer, c->loop, on_idle_timeout);
     np_timer_set_background(&conn->timer, true);
     np_defer_init(&conn->later, on_later);
     np_http1_init(&conn->parser, NP_HTTP1_RESPONSE, &c->opts.limits, &conn->head, &events, conn);
-    enum neap_err err = dial(o, conn);
+    enum neap_err err = np_http_client_dial(conn, call);
     if (err) {
         np_http1_fini(&conn->parser);
         np_free(conn);
         return err;
     }
+    conn->call = call;
+    call->conn = conn;
+    np_http_call_enter(call, NP_HTTP_CONNECT, 0);
     np_list_push_back(&c->conns, &conn->link);
+    c->nconnects++;
     c->nopen++;
     o->nopen++;
-    *out = conn;
     return NEAP_OK;
+}
+
+static void begin(struct np_http_client_conn *conn)
+{
+    struct np_http_call *call = conn->call;
+    conn->complete = false;
+    np_http1_next(&conn->parser, call->method);
+    conn->parser.limits.max_head =
+        call->max_head ? call->max_head : conn->client->opts.limits.max_head;
+    np_http1_pause(&conn->parser, call->paused);
+    np_http_call_send(call);
+}
+
+void np_http_client_conn_ready(struct np_http_client_conn *conn)
+{
+    set_state(conn, NP_CCONN_BUSY);
+    conn->parser.events = &events;
+    np_stream_set_handler(conn->stream, &stream_handler, conn);
+    begin(conn);
 }
 
 void np_http_client_conn_start(struct np_http_client_conn *conn, struct np_http_call *call)
 {
-    struct np_stream *s = conn->stream;
     conn->call = call;
     call->conn = conn;
-    conn->complete = false;
-    np_http1_next(&conn->parser, call->method);
-    np_http1_pause(&conn->parser, call->paused);
-    if (conn->state == NP_CCONN_IDLE) {
-        set_state(conn, NP_CCONN_BUSY);
-        np_stream_set_ref(s, true);
-    }
-    enum neap_err err = np_stream_write(s, np_buf_data(&call->req), np_buf_len(&call->req));
-    if (!err) err = np_stream_read_start(s);
-    /* What the transport finds wrong it reports itself, from the loop. */
-    if (err && !s->err && s->state <= NP_STREAM_OPEN)
-        np_http_call_end_later(call, err, "cannot write the request: %s", neap_err_text(err));
-    else if (conn->state == NP_CCONN_BUSY)
-        np_http_call_sent(call);
+    set_state(conn, NP_CCONN_BUSY); /* its timer runs on, and finds it so */
+    np_stream_set_ref(conn->stream, true);
+    begin(conn);
 }

@@ -8,17 +8,45 @@
 #include "base/alloc.h"
 #include "http/client_impl.h"
 
+enum { MAX_KEY = 2048 };
+
+/* --- origins */
+
+static void free_origin(struct np_http_origin *o)
+{
+    np_free(o->host);
+    np_free(o->tls_name);
+    np_free(o->proxy);
+    np_free(o->proxy_auth);
+    np_tls_context_unref(o->tls);
+    np_tls_context_unref(o->proxy_tls);
+    np_free(o);
+}
+
 static void drop_origin(struct np_http_origin *o)
 {
     if (o->nopen || !np_list_empty(&o->waiting)) return;
     np_map_remove(&o->client->origins, o->key, o->key_len);
-    np_free(o->host);
-    np_free(o);
+    o->client->norigins--;
+    free_origin(o);
+}
+
+static bool copy(char **to, const char *from)
+{
+    if (!from) return true;
+    *to = np_strdup(from);
+    return *to != NULL;
+}
+
+static struct np_tls_context *ref(struct np_tls_context *c)
+{
+    return c ? np_tls_context_ref(c) : NULL;
 }
 
 static struct np_http_origin *new_origin(struct np_http_client *c, const struct np_http_request *r,
                                          const char *key, size_t n)
 {
+    const struct np_http_proxy *proxy = r->proxy;
     struct np_http_origin *o = np_calloc(1, sizeof *o + n + 1);
     if (!o) return NULL;
     memcpy(o->key, key, n);
@@ -26,30 +54,66 @@ static struct np_http_origin *new_origin(struct np_http_client *c, const struct 
     o->client = c;
     o->is_unix = r->unix_path != NULL;
     o->port = r->port;
+    o->proxy_port = proxy ? proxy->port : 0;
     np_link_init(&o->idle);
     np_link_init(&o->waiting);
-    o->host = np_strdup(o->is_unix ? r->unix_path : r->host);
-    if (!o->host || np_map_set(&c->origins, key, n, o, NULL)) {
-        np_free(o->host);
-        np_free(o);
+    o->tls = ref(r->tls);
+    o->proxy_tls = proxy ? ref(proxy->tls) : NULL;
+    if (!copy(&o->host, o->is_unix ? r->unix_path : r->host) || !copy(&o->tls_name, r->tls_name) ||
+        !copy(&o->proxy, proxy ? proxy->host : NULL) ||
+        !copy(&o->proxy_auth, proxy ? proxy->authorization : NULL) ||
+        np_map_set(&c->origins, key, n, o, NULL)) {
+        free_origin(o);
         return NULL;
     }
+    c->norigins++;
     return o;
+}
+
+/* The words, NUL, and what besides them makes the way another one. 0 when it is too long. */
+static size_t make_key(char *key, size_t size, const struct np_http_request *r)
+{
+    const struct np_http_proxy *proxy = r->proxy;
+    int n = r->unix_path
+                ? snprintf(key, size, "unix:%s", r->unix_path)
+                : snprintf(key, size, strchr(r->host, ':') ? "[%s]:%d" : "%s:%d", r->host, r->port);
+    if (n < 0 || (size_t)n >= size) return 0;
+    size_t at = (size_t)n + 1;
+    if (r->tls) {
+        n = snprintf(key + at, size - at, "%p %s", (void *)r->tls, r->tls_name ? r->tls_name : "");
+        if (n < 0 || (size_t)n >= size - at) return 0;
+        at += (size_t)n;
+    }
+    if (proxy) {
+        n = snprintf(key + at, size - at, "\n%s:%d %p %s", proxy->host, proxy->port,
+                     (void *)proxy->tls, proxy->authorization ? proxy->authorization : "");
+        if (n < 0 || (size_t)n >= size - at) return 0;
+        at += (size_t)n;
+    }
+    return at;
 }
 
 enum neap_err np_http_origin_get(struct np_http_client *c, const struct np_http_request *r,
                                  struct np_http_origin **out)
 {
-    char key[512];
-    int n = r->unix_path ? snprintf(key, sizeof key, "unix:%s", r->unix_path)
-                         : snprintf(key, sizeof key, strchr(r->host, ':') ? "[%s]:%d" : "%s:%d",
-                                    r->host, r->port);
-    if (n < 0 || (size_t)n >= sizeof key) return NEAP_EINVAL;
-    struct np_http_origin *o = np_map_get(&c->origins, key, (size_t)n);
-    if (!o) o = new_origin(c, r, key, (size_t)n);
+    char key[MAX_KEY];
+    size_t n = make_key(key, sizeof key, r);
+    if (!n) return NEAP_EINVAL;
+    struct np_http_origin *o = np_map_get(&c->origins, key, n);
+    if (!o) o = new_origin(c, r, key, n);
     if (!o) return NEAP_ENOMEM;
     *out = o;
     return NEAP_OK;
+}
+
+/* --- idle ones */
+
+bool np_http_pool_may_keep(const struct np_http_client_conn *conn)
+{
+    const struct np_http_client_options *o = &conn->client->opts;
+    if (conn->client->closing) return false;
+    if (o->max_requests && conn->uses >= o->max_requests) return false;
+    return !o->max_age || np_loop_now(conn->client->loop) - conn->born < o->max_age;
 }
 
 void np_http_pool_unidle(struct np_http_client_conn *conn)
@@ -60,6 +124,23 @@ void np_http_pool_unidle(struct np_http_client_conn *conn)
     conn->origin->nidle--;
     conn->client->nidle--;
 }
+
+/* The one used last; those that are too old go. */
+static struct np_http_client_conn *take_idle(struct np_http_origin *o)
+{
+    while (o->nidle) {
+        struct np_http_client_conn *conn =
+            np_container_of(o->idle.next, struct np_http_client_conn, in_origin);
+        np_http_pool_unidle(conn);
+        if (np_http_pool_may_keep(conn)) return conn;
+        o->nopen++; /* the origin stays for who asks */
+        np_http_client_conn_close(conn);
+        o->nopen--;
+    }
+    return NULL;
+}
+
+/* --- those who wait */
 
 void np_http_pool_unqueue(struct np_http_call *call)
 {
@@ -77,6 +158,7 @@ static enum neap_err enqueue(struct np_http_call *call)
     np_list_push_back(&call->origin->waiting, &call->queue);
     call->waiting = true;
     c->nwaiting++;
+    np_http_call_enter(call, NP_HTTP_WAIT, call->wait_timeout);
     return NEAP_OK;
 }
 
@@ -89,25 +171,16 @@ static bool full(const struct np_http_origin *o)
 enum neap_err np_http_pool_assign(struct np_http_call *call, bool fresh)
 {
     struct np_http_origin *o = call->origin;
-    struct np_http_client_conn *conn;
-    enum neap_err err;
-    if (!fresh && o->nidle) {
-        conn = np_container_of(o->idle.next, struct np_http_client_conn, in_origin);
-        np_http_pool_unidle(conn);
+    struct np_http_client_conn *conn = fresh ? NULL : take_idle(o);
+    enum neap_err err = NEAP_OK;
+    if (conn) {
         call->client->nreused++;
-    } else if (full(o)) {
-        err = enqueue(call);
-        if (err) drop_origin(o);
-        return err;
+        np_http_client_conn_start(conn, call);
     } else {
-        err = np_http_client_conn_open(o, &conn);
-        if (err) {
-            drop_origin(o);
-            return err;
-        }
+        err = full(o) ? enqueue(call) : np_http_client_conn_open(o, call);
+        if (err) drop_origin(o);
     }
-    np_http_client_conn_start(conn, call);
-    return NEAP_OK;
+    return err;
 }
 
 /* The first in the queue, taken from it; the origin stays, having a connection or room for one. */
@@ -147,13 +220,10 @@ void np_http_pool_left(struct np_http_origin *o)
 {
     struct np_http_call *call;
     while (!full(o) && (call = next_waiting(o))) {
-        struct np_http_client_conn *conn;
-        enum neap_err err = np_http_client_conn_open(o, &conn);
+        enum neap_err err = np_http_client_conn_open(o, call);
         if (err)
             np_http_call_end_later(call, err, "cannot connect to %s: %s", o->key,
                                    neap_err_text(err));
-        else
-            np_http_client_conn_start(conn, call);
     }
     drop_origin(o);
 }

@@ -338,7 +338,8 @@ static void meek_end(struct np_http_call *c, enum neap_err err, const char *why)
     int *ends = np_http_call_arg(c);
     *ends = *ends * 100 + 1 + (int)err;
 }
-static const struct np_http_call_handler meek = {meek_head, meek_body, NULL, meek_end};
+static const struct np_http_call_handler meek = {
+    .on_head = meek_head, .on_body = meek_body, .on_end = meek_end};
 
 static void serve_hello(struct np_http_exchange *x, void *arg)
 {

@@ -11,6 +11,10 @@ struct heard {
     int heads, drains, ends;
     int status;
     enum neap_err err;
+    enum np_http_phase phase;
+    const char *bound;
+    int interim; /* the last 1xx status */
+    char trailer[64];
     char why[256];
     struct np_buf body;
     size_t body_bytes;
@@ -49,10 +53,28 @@ static inline void heard_drain(struct np_http_call *c)
     np_loop_stop(r->loop);
 }
 
+static inline void heard_interim(struct np_http_call *c, const struct np_http_head *h)
+{
+    struct heard *r = np_http_call_arg(c);
+    r->interim = h->status;
+}
+
+static inline void heard_trailers(struct np_http_call *c, const struct np_http_header *t, size_t n)
+{
+    struct heard *r = np_http_call_arg(c);
+    assert_true(n > 0);
+    snprintf(r->trailer, sizeof r->trailer, "%.*s=%.*s", (int)t->name.n, t->name.p, (int)t->value.n,
+             t->value.p);
+}
+
 static inline void heard_end(struct np_http_call *c, enum neap_err err, const char *why);
 
-static const struct np_http_call_handler heard_handler = {heard_head, heard_body, heard_drain,
-                                                          heard_end};
+static const struct np_http_call_handler heard_handler = {.on_head = heard_head,
+                                                          .on_body = heard_body,
+                                                          .on_drain = heard_drain,
+                                                          .on_end = heard_end,
+                                                          .on_interim = heard_interim,
+                                                          .on_trailers = heard_trailers};
 
 static inline void call(struct fix *f, struct np_http_client *c, struct heard *r,
                         const struct np_http_request *q)
@@ -73,6 +95,8 @@ static inline void heard_end(struct np_http_call *c, enum neap_err err, const ch
     assert_false(r->inside);
     r->ends++;
     r->err = err;
+    r->phase = np_http_call_phase(c);
+    r->bound = np_http_call_bound(c);
     snprintf(r->why, sizeof r->why, "%s", why ? why : "");
     assert_true((err == NEAP_OK) == (why == NULL));
     r->call = NULL;
