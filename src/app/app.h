@@ -9,6 +9,21 @@
 #define NP_EXIT_FAILURE 1
 #define NP_EXIT_USAGE 2
 
+/* What `neap cert` was told. */
+struct np_cert_args {
+    const char *out;
+    const char *ca;
+    const char *name;
+    const char *organization;
+    const char *days;
+    const char *key;
+    const char *spiffe;
+    const char *p12;
+    bool force;
+    bool mutual;
+    bool revoke;
+};
+
 /* What the options said; strings are argv's. */
 struct np_app {
     const char *program; /* argv[0] */
@@ -36,6 +51,7 @@ struct np_app {
     const char *timeout;        /* test: seconds for each test */
     bool interactive;           /* run: a REPL after the file */
     bool no_leak_check;         /* test */
+    struct np_cert_args cert;
     bool help;
     int argc; /* what stands after the options */
     char **argv;
@@ -88,6 +104,7 @@ int np_cmd_run(struct np_app *app);
 int np_cmd_eval(struct np_app *app);
 int np_cmd_repl(struct np_app *app);
 int np_cmd_test(struct np_app *app);
+int np_cmd_cert(struct np_app *app);
 
 /* repl.c: reads lines until their end and closes the host; the exit code. */
 int np_repl(struct np_app *app, neap_t *n);

@@ -83,6 +83,24 @@ static const struct np_option test_options[] = {
     HELP_OPTION,
     END_OF_OPTIONS};
 
+static const struct np_option cert_options[] = {
+    TEXT("--out", "DIR", "write there (default: the working directory; `ca`: --ca)", cert.out),
+    TEXT("--ca", "DIR", "the authority's (default: $XDG_DATA_HOME/neap/ca)", cert.ca),
+    TEXT("--days", "N", "how long it is good (default 397, `ca` 3650, `crl` 30)", cert.days),
+    TEXT("--key", "KIND", "p256 (default), p384, ed25519, rsa2048, rsa3072 or rsa4096", cert.key),
+    TEXT("--name", "TEXT", "the subject's common name (default: the first NAME)", cert.name),
+    TEXT("--organization", "TEXT", "the subject's organization", cert.organization),
+    TEXT("--spiffe", "URI", "also for this SPIFFE ID, as spiffe://example.org/billing",
+         cert.spiffe),
+    {"--mutual", NULL, NULL, "`server`: good for clients too, as in a mesh",
+     offsetof(struct np_app, cert.mutual)},
+    TEXT("--p12", "PASSWORD", "`client`: a .p12 as well, for browsers to import", cert.p12),
+    {"--revoke", NULL, NULL, "`crl`: put the certificates FILE… on the list",
+     offsetof(struct np_app, cert.revoke)},
+    {"--force", NULL, NULL, "replace files that are there", offsetof(struct np_app, cert.force)},
+    HELP_OPTION,
+    END_OF_OPTIONS};
+
 static const struct np_option no_options[] = {HELP_OPTION, END_OF_OPTIONS};
 
 const struct np_command np_commands[] = {
@@ -105,6 +123,15 @@ const struct np_command np_commands[] = {
      "--help\n"
      "lists them). A test fails when it leaves tasks, handles or references behind.\n",
      test_options, true, np_cmd_test},
+    {"cert", "WHAT [NAMES]", "make certificates for development",
+     "  neap cert localhost             a certificate for localhost, 127.0.0.1 and ::1\n"
+     "  neap cert server NAME…          … for names, *.names, addresses, URIs\n"
+     "  neap cert client NAME…          … that a client shows\n"
+     "  neap cert ca                    the authority that signs them; made when it is missing\n"
+     "  neap cert crl --revoke FILE…    its list of revoked certificates, issued anew\n"
+     "  neap cert show FILE…            what is in certificates, keys and lists\n"
+     "Files that are there stay as they are without --force. Keys are readable to you alone.\n",
+     cert_options, true, np_cmd_cert},
     {"version", "", "print the version", NULL, no_options, false, NULL},
     {"help", "[COMMAND]", "print this, or what a command takes", NULL, no_options, false, NULL},
     {NULL, NULL, NULL, NULL, NULL, false, NULL}};
