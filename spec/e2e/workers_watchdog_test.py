@@ -1,6 +1,7 @@
 """Scripts that spin, and scripts stuck in C: the others are served, the log names the line, the worker comes back."""
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -34,6 +35,17 @@ end)
 app:get("/stuck", function()     -- exponential: minutes and more
   return tostring(string.find(("a"):rep(40), ("a?"):rep(40) .. ("a"):rep(40)))
 end)
+local flags = neap.shared "flags"
+local function hang(n)           -- until it is told that all is well; no hook reaches a finaliser
+  setmetatable({}, { __gc = function() while (flags:get "go" or 0) < n do end end })
+  collectgarbage()
+end
+app:get("/twice", function()
+  neap.task.spawn(hang, 2)
+  hang(1)
+end)
+app:get("/go", function() return tostring(flags:incr "go") end)
+app:get("/later", function() neap.task.sleep(1.2) return "later" end)
 local server = assert(neap.http.serve { app = app, port = 0 })
 if neap.worker.id == 0 then print("listening on " .. server.address) end
 """
@@ -122,6 +134,63 @@ def stuck_in_c():
     s.check(service.ended() in (0, 1), "the exit code")
 
 
+def a_substitute_does_not_answer_for_its_predecessor():
+    """The one that was replaced comes back and gets stuck once more: the one in its place is well, and stays."""
+    service = start("--script-timeout", "0.2")
+    address = service.address()
+    other = s.on_worker(address, 0)
+    s.on_worker(address, 1).send("/twice")
+    service.await_line("worker 1 is stuck and was replaced")
+    s.equal(other.get("/go"), (200, "1"), "the first time is over")
+    service.await_line("worker 1 is stuck in ", 2)
+    s.equal(other.get("/later"), (200, "later"), "an answer when the substitute would have been replaced")
+    s.equal(len(service.matching("and was replaced")), 1, "how often worker 1 was replaced")
+    s.equal(other.get("/go"), (200, "2"), "the second time is over")
+    service.signal(signal.SIGTERM)
+    s.equal(service.ended(), 0, "the exit code")
+
+
+def a_substitute_that_comes_later():
+    """No descriptor is left for it at first; the one that was stuck may even be back by then."""
+    service = start("--script-timeout", "0.2")
+    address = service.address()
+    other = s.on_worker(address, 0)
+    s.on_worker(address, 1).send("/twice")
+    service.await_line("worker 1 is stuck in ")
+    limits = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    service.await_line("worker 1 is stuck and cannot be replaced yet")
+    s.equal(other.get("/go"), (200, "1"), "the first time is over")
+    s.equal(other.get("/go"), (200, "2"), "the second time is over")
+    resource.prlimit(service.pid, resource.RLIMIT_NOFILE, limits)
+    service.await_line("worker 1 is stuck and was replaced")
+    s.equal(s.on_worker(address, 1).get("/worker"), (200, "1"), "the new worker 1")
+    service.signal(signal.SIGTERM)
+    s.equal(service.ended(), 0, "the exit code")
+
+
+def a_substitute_that_cannot_load():
+    """The script on the disk is broken when worker 1 is replaced: worker 0 serves on, a reload brings 1 back."""
+    service = start("--script-timeout", "0.2")
+    address = service.address()
+    beside = Healthy(address, [0, 0])
+    s.on_worker(address, 1).send("/stuck")
+    service.await_line("worker 1 is stuck in ")
+    s.write("service.lua", "error 'broken on the disk'")
+    service.await_line("worker 1 serves nothing until a reload: .*broken on the disk")
+    beside.more()
+    for _ in range(20):
+        s.equal(s.get(address, "/worker"), (200, "0"), "who answers")
+    service.reload("reload failed", "reloaded in")
+    beside.more()
+    s.write("service.lua", SCRIPT)
+    service.reload()
+    s.equal(s.on_worker(address, 1).get("/worker"), (200, "1"), "worker 1 after a reload")
+    beside.end()
+    service.signal(signal.SIGTERM)
+    s.check(service.ended() in (0, 1), "the exit code")
+
+
 def the_hard_timeout():
     service = start("--script-timeout", "0.5", "--script-hard-timeout", "2")
     address = service.address()
@@ -144,4 +213,5 @@ def a_stop_does_not_wait_for_the_stuck():
     service.await_line("^neap: not all was drained within 0.5 seconds")
 
 
-s.run(spinning, stuck_in_c, the_hard_timeout, a_stop_does_not_wait_for_the_stuck)
+s.run(spinning, stuck_in_c, a_substitute_does_not_answer_for_its_predecessor, a_substitute_that_comes_later,
+      a_substitute_that_cannot_load, the_hard_timeout, a_stop_does_not_wait_for_the_stuck)

@@ -49,42 +49,72 @@ static void drop_claims(neap_t *n, struct np_worker *old)
     np_share_drop_worker(n->share, old->id);
 }
 
-static enum neap_err put_in_place(neap_t *n, struct np_worker *old, struct np_worker *w)
+static void substituted(struct np_worker *w, void *arg)
 {
-    drop_claims(n, old);
-    enum neap_err err = np_worker_start(w);
-    if (err) return err;
+    (void)arg;
+    np_worker_substituted(w);
+}
+
+static void put_in_place(neap_t *n, struct np_worker *old, struct np_worker *w)
+{
+    enum neap_err err = NEAP_OK;
     n->workers[old->id] = w;
     np_list_push_back(&n->deposed, &old->link);
     for (size_t i = 0; i < n->sources.len && !err; i++)
         err = np_worker_load(w, n->sources.list[i]);
+    np_worker_call(w, substituted, NULL);
     np_worker_call(old, depose, NULL);
-    return err;
+    np_logf(n->log, NP_LOG_WARN, "worker %u is stuck and was replaced", old->id);
 }
 
-static void replace(neap_t *n, struct np_worker *old)
+static enum neap_err start_substitute(neap_t *n, unsigned id, struct np_worker **out)
 {
-    if (n->stopping || n->closing || old->deposed) return;
+    struct np_worker *w = np_worker_new(n, id);
+    if (!w) return NEAP_ENOMEM;
+    w->substitute = true;
+    enum neap_err err = np_worker_start(w);
+    if (err) {
+        np_free(w);
+        return err;
+    }
+    *out = w;
+    return NEAP_OK;
+}
+
+/* False: it is to be tried again. Its claims are gone then, so that it must be replaced even if its
+ * script comes back. */
+static bool replace(neap_t *n, struct np_worker *old)
+{
+    struct np_worker *w;
+    if (n->stopping || n->closing) return true;
     if (deposed_count(n) >= n->options.workers) {
         np_logf(n->log, NP_LOG_ERROR, "worker %u is stuck; not replaced: %u others are", old->id,
                 n->options.workers);
-        return;
+        return true;
     }
-    struct np_worker *w = np_worker_new(n, old->id);
-    enum neap_err err = w ? put_in_place(n, old, w) : NEAP_ENOMEM;
-    if (err) {
-        np_logf(n->log, NP_LOG_ERROR, "worker %u is stuck and cannot be replaced: %s", old->id,
-                neap_err_text(err));
-        return;
+    if (!old->deposed) drop_claims(n, old);
+    enum neap_err err = start_substitute(n, old->id, &w);
+    if (!err) {
+        put_in_place(n, old, w);
+        return true;
     }
-    np_logf(n->log, NP_LOG_WARN, "worker %u is stuck and was replaced", old->id);
+    np_logf(n->log, NP_LOG_ERROR, "worker %u is stuck and cannot be replaced yet: %s", old->id,
+            neap_err_text(err));
+    return false;
+}
+
+static bool start_patience(struct suspect *s)
+{
+    double seconds = s->worker->host->options.script_timeout * PATIENCE;
+    return np_timer_start(&s->timer, np_seconds(seconds)) == NEAP_OK;
 }
 
 static void on_patience_over(struct np_timer *t)
 {
     struct suspect *s = np_container_of(t, struct suspect, timer);
     struct np_worker *w = s->worker;
-    if (np_watchdog_beats(w->watchdog) == s->beats) replace(w->host, w);
+    bool stuck = w->deposed || np_watchdog_beats(w->watchdog) == s->beats;
+    if (stuck && !replace(w->host, w) && start_patience(s)) return;
     w->suspect = NULL;
     np_free(s);
 }
@@ -94,13 +124,15 @@ static void watch_closer(struct np_worker *w0, void *arg)
     neap_t *n = w0->host;
     struct np_worker *w = n->workers[(uintptr_t)arg];
     if (w->id == 0 || w->suspect || n->stopping || n->closing) return;
+    /* What is stuck may be one that had the number before. */
+    if (!np_watchdog_in_turn(w->watchdog)) return;
     struct suspect *s = np_calloc(1, sizeof *s);
     if (!s) return;
     s->worker = w;
     s->beats = np_watchdog_beats(w->watchdog);
     np_timer_init(&s->timer, &w0->loop, on_patience_over);
     np_timer_set_background(&s->timer, true);
-    if (np_timer_start(&s->timer, np_seconds(n->options.script_timeout * PATIENCE)) != NEAP_OK) {
+    if (!start_patience(s)) {
         np_free(s);
         return;
     }

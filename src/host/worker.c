@@ -74,10 +74,11 @@ void np_worker_switch(struct np_worker *w)
     if (!w->next) return;
     w->current = w->next;
     w->next = NULL;
-    np_list_push_back(&w->retiring, &old->link);
+    w->substitute = false;
+    if (old) np_list_push_back(&w->retiring, &old->link);
     np_share_user_activate(w->current->share);
     np_script_activate(w->current->script);
-    np_instance_retire(old, np_seconds(w->host->options.drain_timeout));
+    if (old) np_instance_retire(old, np_seconds(w->host->options.drain_timeout));
 }
 
 /* --- stopping */

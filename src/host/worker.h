@@ -28,6 +28,7 @@ struct np_worker {
     struct np_link retiring;  /* of struct np_instance */
     struct suspect *suspect;  /* it is stuck, and watched closer; worker 0's */
     bool deposed;             /* worker 0's to write, before the thread hears of it */
+    bool substitute;          /* it took another's place, and was not reloaded since */
     bool stop_seen;           /* worker 0's: its stop is through, or … */
     bool overdue;             /* … was given up */
     bool open;                /* the loop is there */
@@ -83,10 +84,13 @@ bool np_workers_idle(neap_t *n);
 void np_worker_stop(struct np_worker *w, bool now);
 /* An instance of the worker's has drained, or not in time. */
 void np_worker_instance_gone(struct np_worker *w, bool expired);
-/* A main chunk failed after its instance was loaded: ends the host's run. */
+/* A main chunk failed after its instance was loaded: ends the host's run. Where that loaded alone,
+ * in a substitute, it ends what is there of it, and the others serve on. */
 void np_worker_main_failed(struct np_worker *w, enum neap_err err, const char *message);
 /* Activates `next` and retires what was current. */
 void np_worker_switch(struct np_worker *w);
+/* It took another's place, and all sources were given to it: says how that went. */
+void np_worker_substituted(struct np_worker *w);
 /* Another has taken its place: what is in flight here may end. */
 void np_worker_depose(struct np_worker *w);
 /* Drops `next`, if there is one. */

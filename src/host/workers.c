@@ -124,11 +124,20 @@ static enum neap_err wait_open(struct np_worker *w)
     return np_host_fail(w->host, w->open_err, "worker %u: %s", w->id, w->open_info.message);
 }
 
+static void end_thread(struct np_worker *w)
+{
+    uv_thread_join(&w->thread);
+    drop_locks(w);
+    w->has_thread = false;
+}
+
 enum neap_err np_worker_start(struct np_worker *w)
 {
     enum neap_err err = start_thread(w);
     if (err) return np_host_fail(w->host, err, "cannot start the thread of worker %u", w->id);
-    return wait_open(w);
+    err = wait_open(w);
+    if (err) end_thread(w);
+    return err;
 }
 
 enum neap_err np_workers_start(neap_t *n)
@@ -174,9 +183,7 @@ static bool join(struct np_worker *w, int64_t until)
         return false;
     }
     say(w, &w->may_close);
-    uv_thread_join(&w->thread);
-    drop_locks(w);
-    w->has_thread = false;
+    end_thread(w);
     return true;
 }
 
@@ -215,6 +222,34 @@ bool np_workers_join(neap_t *n)
 }
 
 /* --- loading */
+
+/* What serves on in the other workers must not end because it cannot be loaded once more: the file
+ * may be another by now. */
+static void give_up(struct np_worker *w, const char *message)
+{
+    struct np_instance *i = w->current;
+    w->current = NULL;
+    np_list_push_back(&w->retiring, &i->link);
+    np_instance_retire(i, 0);
+    np_share_leave(w->host->share, w->id);
+    np_logf(w->host->log, NP_LOG_ERROR, "worker %u serves nothing until a reload: %s", w->id,
+            message);
+}
+
+static void on_substituted(struct np_instance *i)
+{
+    if (!i->err) {
+        np_share_user_loaded(i->share);
+    } else if (i == i->worker->current) {
+        give_up(i->worker, i->error ? i->error : neap_err_text(i->err));
+    }
+}
+
+void np_worker_substituted(struct np_worker *w)
+{
+    if (w->current && !w->stopping && !w->current->on_settled)
+        np_instance_await(w->current, on_substituted);
+}
 
 static void on_first_failure(struct np_worker *w, enum neap_err err)
 {
@@ -270,6 +305,10 @@ void np_worker_main_failed(struct np_worker *w, enum neap_err err, const char *m
 {
     if (w->id == 0) {
         np_host_fail_late(w->host, err, message);
+        return;
+    }
+    if (w->substitute) {
+        give_up(w, message);
         return;
     }
     struct failure *f = np_alloc(sizeof *f);

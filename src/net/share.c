@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -247,14 +248,18 @@ static void make_inactive(struct np_share_claim *c)
     if (slot->active == c) slot->active = NULL;
 }
 
+static void close_slot(struct np_share_group *g, struct np_share_slot *slot)
+{
+    if (g->single || slot->fd < 0) return;
+    close(slot->fd);
+    slot->fd = -1;
+}
+
 /* A worker that was dropped has no part in its slot any more. */
 static void leave_slot(struct np_share_group *g, const struct np_share_claim *c)
 {
     struct np_share_slot *slot = &g->slots[c->worker];
-    if (c->era != g->share->eras[c->worker] || --slot->claims > 0) return;
-    if (g->single || slot->fd < 0) return;
-    close(slot->fd);
-    slot->fd = -1;
+    if (c->era == g->share->eras[c->worker] && --slot->claims == 0) close_slot(g, slot);
 }
 
 void np_share_release(struct np_share_claim *c)
@@ -357,5 +362,20 @@ void np_share_drop_worker(struct np_share *s, unsigned worker)
     s->eras[worker]++;
     np_list_each (l, &s->groups)
         drop_slot(np_container_of(l, struct np_share_group, link), worker);
+    uv_mutex_unlock(&s->lock);
+}
+
+void np_share_leave(struct np_share *s, unsigned worker)
+{
+    struct np_link *l;
+    uv_mutex_lock(&s->lock);
+    np_list_each (l, &s->groups) {
+        struct np_share_group *g = np_container_of(l, struct np_share_group, link);
+        struct np_share_slot *slot = &g->slots[worker];
+        if (slot->claims > 0) continue;
+        /* One that is stuck may have a duplicate of it. */
+        if (!g->single && slot->fd >= 0) shutdown(slot->fd, SHUT_RDWR);
+        close_slot(g, slot);
+    }
     uv_mutex_unlock(&s->lock);
 }

@@ -66,6 +66,10 @@ void np_share_user_free(struct np_share_user *u);
  * claims from here on is NEAP_ECLOSED. */
 void np_share_drop_worker(struct np_share *s, unsigned worker);
 
+/* Nothing runs under that number for now: what it does not listen on any more gets no connections.
+ */
+void np_share_leave(struct np_share *s, unsigned worker);
+
 /* listener.c calls the rest: see share_claim.h. np_listen_options.share names the user. */
 
 #endif

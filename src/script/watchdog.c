@@ -380,3 +380,8 @@ unsigned long long np_watchdog_beats(const struct np_watch_slot *slot)
 {
     return atomic_load_explicit(&slot->beat, memory_order_relaxed);
 }
+
+bool np_watchdog_in_turn(const struct np_watch_slot *slot)
+{
+    return atomic_load_explicit(&slot->frames, memory_order_relaxed) != NULL;
+}

@@ -56,5 +56,7 @@ void np_watchdog_interrupt(struct np_watch_slot *slot);
 /* When the slot's thread last began or ended a turn of a script, or was idle: how many turns so
  * far. For the supervisor's heartbeat. Any thread. */
 unsigned long long np_watchdog_beats(const struct np_watch_slot *slot);
+/* Whether a turn runs now. Any thread. */
+bool np_watchdog_in_turn(const struct np_watch_slot *slot);
 
 #endif
