@@ -167,6 +167,18 @@ enum neap_err np_cidr_list_add(struct np_cidr_list *l, const char *text, size_t 
     return NEAP_OK;
 }
 
+enum neap_err np_cidr_list_copy(const struct np_cidr_list *l, struct np_cidr_list *out)
+{
+    struct np_cidr_list copy = *l;
+    if (l->n) {
+        copy.items = np_alloc(l->n * sizeof *copy.items);
+        if (!copy.items) return NEAP_ENOMEM;
+        memcpy(copy.items, l->items, l->n * sizeof *copy.items);
+    }
+    *out = copy;
+    return NEAP_OK;
+}
+
 bool np_cidr_list_has(const struct np_cidr_list *l, const struct np_ip *ip)
 {
     if (l->everybody) return true;

@@ -49,6 +49,9 @@ void np_cidr_list_fini(struct np_cidr_list *l);
 /* As np_cidr_parse, and "unix", "*". On failure the list is as it was. */
 NEAP_MUST_CHECK enum neap_err np_cidr_list_add(struct np_cidr_list *l, const char *text, size_t n,
                                                struct neap_errinfo *info);
+/* A list of one's own with the same in it; `out` is written on success only. NEAP_ENOMEM. */
+NEAP_MUST_CHECK enum neap_err np_cidr_list_copy(const struct np_cidr_list *l,
+                                                struct np_cidr_list *out);
 bool np_cidr_list_has(const struct np_cidr_list *l, const struct np_ip *ip);
 /* The same for an address as streams name it: "10.0.0.1:80", "[::1]:80", "unix:/path", "unix:"; a
  * scope ("%eth0") is left aside. What is no such address is in no list but "*". */

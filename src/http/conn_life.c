@@ -125,6 +125,8 @@ void np_http_conn_gone(struct np_http_conn *c)
     if (c->counted) server->nserving--;
     np_buf_fini(&c->in);
     np_buf_fini(&c->out);
+    np_free(c->peer);
+    c->peer = NULL;
     if (server->nspare < MAX_SPARE_CONNS && !server->closing) {
         np_list_push_back(&server->spare_conns, &c->link);
         server->nspare++;

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/alloc.h"
 #include "http/server_impl.h"
 
 #define COPY_MAX ((size_t)16 * 1024) /* a larger body goes to the stream from where it stands */
@@ -390,8 +391,21 @@ void np_http_body_stop(struct np_http_exchange *x)
     np_http1_pause(&c->parser, true);
 }
 
+const char *np_http_exchange_peer_name(struct np_http_exchange *x)
+{
+    struct np_http_conn *c = np_http_conn_of(x);
+    char text[NP_ADDR_TEXT_MAX];
+    if (!c->peer && c->stream && np_stream_peer(c->stream, text, sizeof text) == NEAP_OK)
+        c->peer = np_strdup(text);
+    return c->peer ? c->peer : "";
+}
+
 void np_http_exchange_peer(struct np_http_exchange *x, char *out, size_t size)
 {
-    struct np_stream *s = np_http_conn_of(x)->stream;
-    if ((!s || np_stream_peer(s, out, size)) && size) *out = 0;
+    const char *name = np_http_exchange_peer_name(x);
+    size_t n = strlen(name);
+    if (size == 0) return;
+    if (n >= size) n = size - 1;
+    memcpy(out, name, n);
+    out[n] = '\0';
 }

@@ -248,7 +248,7 @@ size_t np_proxied_waiting(const struct np_proxied *p)
     return p->nwaiting;
 }
 
-enum neap_err np_proxied_new(struct np_loop *loop, struct np_proxied_options *opts,
+enum neap_err np_proxied_new(struct np_loop *loop, const struct np_proxied_options *opts,
                              void (*on_ready)(void *arg, struct np_stream *s), void *arg,
                              struct np_proxied **out)
 {
@@ -256,7 +256,10 @@ enum neap_err np_proxied_new(struct np_loop *loop, struct np_proxied_options *op
     if (!p) return NEAP_ENOMEM;
     p->loop = loop;
     p->opts = *opts;
-    opts->trusted = (struct np_cidr_list){0};
+    if (np_cidr_list_copy(&opts->trusted, &p->opts.trusted)) {
+        np_free(p);
+        return NEAP_ENOMEM;
+    }
     p->on_ready = on_ready;
     p->arg = arg;
     np_link_init(&p->waiting);

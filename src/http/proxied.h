@@ -21,7 +21,7 @@ struct np_proxied_options {
     int64_t timeout; /* ns for the whole header; default 5 s */
     size_t
         max_waiting; /* connections whose header has not come; default 4096, then they are closed */
-    struct np_cidr_list trusted; /* peers that may send one */
+    struct np_cidr_list trusted; /* peers that may send one; copied */
 };
 /* Everybody is trusted: who can connect there is the proxy. */
 #define NP_PROXIED_OPTIONS_INIT        \
@@ -33,8 +33,9 @@ struct np_proxied_options {
     }
 
 /* `on_ready` gets streams without owner that are open and not being read; from the loop or from
- * inside np_proxied_take (a peer who needs no header). Takes `opts->trusted` over, on success. */
-NEAP_MUST_CHECK enum neap_err np_proxied_new(struct np_loop *loop, struct np_proxied_options *opts,
+ * inside np_proxied_take (a peer who needs no header). */
+NEAP_MUST_CHECK enum neap_err np_proxied_new(struct np_loop *loop,
+                                             const struct np_proxied_options *opts,
                                              void (*on_ready)(void *arg, struct np_stream *s),
                                              void *arg, struct np_proxied **out);
 /* Takes an accepted stream, whatever becomes of it. */

@@ -37,6 +37,7 @@ static void free_server(struct np_http_server *s)
     if (s->proxied) np_proxied_close(s->proxied);
     np_defer_cancel(&s->later);
     np_buf_fini(&s->spare_out);
+    np_cidr_list_fini(&s->forwarded.trusted);
     np_free(s->listeners);
     np_free(s->server_name);
     np_free(s);
@@ -262,47 +263,57 @@ enum neap_err np_http_server_listen_unix(struct np_http_server *s, const char *p
 
 /* --- the beginning */
 
+/* What the options point to, as the server's own. */
+static enum neap_err keep_options(struct np_http_server *s)
+{
+    struct np_http_server_options *o = &s->opts;
+    enum neap_err err = NEAP_OK;
+    if (o->server_name) {
+        size_t n = strlen(o->server_name);
+        if (!np_http_is_value(o->server_name, n)) return NEAP_EINVAL;
+        s->server_name = np_strndup(o->server_name, n);
+        if (!s->server_name) return NEAP_ENOMEM;
+    }
+    o->server_name = s->server_name;
+    if (o->forwarded) {
+        s->forwarded.kind = o->forwarded->kind;
+        err = np_cidr_list_copy(&o->forwarded->trusted, &s->forwarded.trusted);
+        if (err) return err;
+    }
+    o->forwarded = &s->forwarded;
+    if (o->proxied) err = np_proxied_new(s->loop, o->proxied, on_proxied, s, &s->proxied);
+    o->proxied = NULL;
+    return err;
+}
+
 enum neap_err np_http_server_new(struct np_loop *loop, const struct np_http_server_options *opts,
                                  const struct np_http_server_handler *h, void *arg,
                                  struct np_http_server **out)
 {
     struct np_http_server *s = np_calloc(1, sizeof *s);
     if (!s) return NEAP_ENOMEM;
-    np_link_init(&s->predecessors);
-    np_link_init(&s->succession);
     if (opts)
         s->opts = *opts;
     else
         np_http_server_options_init(&s->opts);
-    if (s->opts.server_name) {
-        size_t n = strlen(s->opts.server_name);
-        bool good = np_http_is_value(s->opts.server_name, n);
-        s->server_name = good ? np_strndup(s->opts.server_name, n) : NULL;
-        if (!s->server_name) {
-            np_free(s);
-            return good ? NEAP_ENOMEM : NEAP_EINVAL;
-        }
-    }
-    s->opts.server_name = s->server_name;
-    if (s->opts.tls) np_tls_context_ref(s->opts.tls);
     s->loop = loop;
+    enum neap_err err = keep_options(s);
+    if (err) {
+        np_cidr_list_fini(&s->forwarded.trusted);
+        np_free(s->server_name);
+        np_free(s);
+        return err;
+    }
+    if (s->opts.tls) np_tls_context_ref(s->opts.tls);
     s->handler = h;
     s->arg = arg;
+    np_link_init(&s->predecessors);
+    np_link_init(&s->succession);
     np_link_init(&s->conns);
     np_link_init(&s->spare_conns);
     np_timer_init(&s->grace, loop, on_grace);
     np_timer_init(&s->cooling, loop, on_cool);
     np_defer_init(&s->later, on_later);
-    if (s->opts.proxied) {
-        enum neap_err err = np_proxied_new(loop, s->opts.proxied, on_proxied, s, &s->proxied);
-        s->opts.proxied = NULL;
-        if (err) {
-            np_tls_context_unref(s->opts.tls);
-            np_free(s->server_name);
-            np_free(s);
-            return err;
-        }
-    }
     np_loop_retain(loop);
     *out = s;
     return NEAP_OK;

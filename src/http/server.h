@@ -29,6 +29,7 @@
 #include "http/proxied.h"
 #include "net/listener.h"
 #include "net/tls.h"
+#include "proto/forwarded.h"
 #include "proto/http1.h"
 
 struct np_http_server;
@@ -47,9 +48,10 @@ struct np_http_server_options {
     bool abort_on_end;          /* default true */
     struct np_tls_context *tls; /* connections from listeners are TLS; NULL (default): plain */
     int64_t handshake_timeout;  /* ns; 10 s */
-    /* Connections from listeners begin with a PROXY header; NULL (default): they do not. Its list
-     * is taken over by np_http_server_new. */
-    struct np_proxied_options *proxied;
+    /* Connections from listeners begin with a PROXY header; NULL (default): they do not. Copied. */
+    const struct np_proxied_options *proxied;
+    /* The proxies whose word on clients counts (asker.h); NULL (default): nobody's does. Copied. */
+    const struct np_forwarded_policy *forwarded;
 };
 void np_http_server_options_init(struct np_http_server_options *o);
 
@@ -118,6 +120,8 @@ void *np_http_server_arg(const struct np_http_server *s);
 /* --- one exchange */
 /* Its connection's, to look at: never to be read, written or closed. */
 const struct np_stream *np_http_exchange_stream(struct np_http_exchange *x);
+/* As np_stream_peer says; asked of the system once a connection. Holds while it is open. */
+const char *np_http_exchange_peer_name(struct np_http_exchange *x);
 void np_http_exchange_peer(struct np_http_exchange *x, char *out, size_t size);
 /* Asks for the body: on_body follows (100 Continue is sent first if the client waits for it). May
  * be called inside on_request. Not asking and answering early discards up to 64 KiB of it, else the

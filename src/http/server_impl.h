@@ -47,6 +47,7 @@ struct np_http_server {
     size_t nconns;
     size_t nserving;            /* … but those that were refused for there being too many */
     struct np_proxied *proxied; /* in front of them, or NULL */
+    struct np_forwarded_policy forwarded;
     struct np_link spare_conns;
     size_t nspare;
     struct np_buf spare_out; /* lent to the connection that is being read from */
@@ -109,6 +110,7 @@ struct np_http_conn {
     bool counted;     /* in nserving */
     enum np_http_framing framing;
     uint64_t left; /* of a streamed answer with a length */
+    char *peer;    /* its name, once somebody has asked; or NULL */
 };
 
 static inline struct np_http_conn *np_http_conn_of(struct np_http_exchange *x)

@@ -157,6 +157,10 @@ static enum neap_err make_list(void *arg)
     struct np_cidr_list l = {0};
     enum neap_err err = np_cidr_list_add(&l, "10.0.0.0/8", 10, NULL);
     if (!err) err = np_cidr_list_add(&l, "::1", 3, NULL);
+    struct np_cidr_list copy = {0};
+    if (!err) err = np_cidr_list_copy(&l, &copy);
+    if (!err) assert_true(np_cidr_list_has_peer(&copy, "10.1.1.1"));
+    np_cidr_list_fini(&copy);
     np_cidr_list_fini(&l);
     return err;
 }
