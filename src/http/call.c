@@ -15,6 +15,7 @@ static void free_call(struct np_http_call *call)
     np_timer_stop(&call->progress);
     np_defer_cancel(&call->end);
     np_buf_fini(&call->req);
+    np_http_call_decode_free(call);
     np_free(call);
 }
 
@@ -30,6 +31,11 @@ enum np_http_phase np_http_call_phase(const struct np_http_call *call)
     bool resolving =
         call->phase == NP_HTTP_CONNECT && call->conn && np_tcp_dial_resolving(call->conn->stream);
     return resolving ? NP_HTTP_DNS : call->phase;
+}
+
+const char *np_http_call_coding(const struct np_http_call *call)
+{
+    return call->coding;
 }
 
 const char *np_http_call_bound(const struct np_http_call *call)
@@ -226,6 +232,7 @@ static struct np_http_call *new_call(struct np_http_client *c, const struct np_h
     call->first_byte_timeout = r->first_byte_timeout;
     call->idle_timeout = r->idle_timeout;
     call->max_head = r->max_head;
+    call->max_decoded = r->max_decoded;
     call->expect = r->stream_body || r->body_len ? r->expect_continue : 0;
     call->method = np_http_method(r->method, strlen(r->method));
     call->idempotent = r->idempotent ? r->idempotent > 0 : is_idempotent(call->method);

@@ -13,7 +13,7 @@
 /* --- the head */
 
 struct given {
-    bool host, close;
+    bool host, close, coding;
 };
 
 static enum neap_err check_header(const struct np_http_header *h, struct given *g,
@@ -33,6 +33,8 @@ static enum neap_err check_header(const struct np_http_header *h, struct given *
         if (g->host) return np_err_set(info, NEAP_EINVAL, "Host is given twice");
         g->host = true;
     }
+    g->coding = g->coding || np_http_name_is(h->name, "accept-encoding", 15) ||
+                np_http_name_is(h->name, "range", 5);
     if (np_http_name_is(h->name, "connection", 10)) {
         g->close = g->close || np_http_name_is(h->value, "close", 5);
         if (!g->close && !np_http_name_is(h->value, "keep-alive", 10))
@@ -136,7 +138,7 @@ enum neap_err np_http_call_compose(struct np_http_call *call, const struct np_ht
                                    struct neap_errinfo *info)
 {
     struct np_buf *b = &call->req;
-    struct given g = {false, false};
+    struct given g = {false, false, false};
     enum neap_err err = check_where(r, info);
     if (err) return err;
     err = write_request_line(b, r);
@@ -146,6 +148,9 @@ enum neap_err np_http_call_compose(struct np_http_call *call, const struct np_ht
     if (err) return err;
     call->close = g.close;
     if (!g.host) err = write_host(b, r);
+    call->decode = r->decode && !g.coding;
+    if (!err && call->decode)
+        err = np_buf_append_str(b, "Accept-Encoding: gzip, deflate, br, zstd\r\n");
     if (!err && is_proxied_plain(r) && r->proxy->authorization)
         err = np_http_write_header(b, "Proxy-Authorization", 19, r->proxy->authorization,
                                    strlen(r->proxy->authorization));

@@ -76,9 +76,12 @@ struct np_http_request {
     int64_t content_length;  /* of a streamed body; -1 chunked */
     int64_t expect_continue; /* ns that the body waits for 100 (Continue), then goes all the same;
                                 0: it does not wait */
-    int idempotent;          /* 1, -1: it is, it is not; 0: as its method says */
-    int64_t timeout;         /* ns for the whole call, 0 none */
-    int64_t wait_timeout;    /* ns; of these four 0 is the client's option and -1 none */
+    bool decode; /* sends Accept-Encoding, unless the headers have one or ask for a range, and then
+                    gives the body decoded, without Content-Encoding and Content-Length */
+    uint64_t max_decoded; /* bytes of it, 0 none: more fails with NEAP_ELIMIT */
+    int idempotent;       /* 1, -1: it is, it is not; 0: as its method says */
+    int64_t timeout;      /* ns for the whole call, 0 none */
+    int64_t wait_timeout; /* ns; of these four 0 is the client's option and -1 none */
     int64_t dns_timeout;
     int64_t connect_timeout;
     int64_t tls_timeout;
@@ -124,6 +127,9 @@ const char *np_http_phase_name(enum np_http_phase p); /* "dns", "first_byte" …
 /* In on_end with NEAP_ETIMEDOUT: which bound it was, "total", "dns" …; NULL for none of the
  * client's. */
 const char *np_http_call_bound(const struct np_http_call *c);
+
+/* From on_head on: the coding that the body is decoded from, or NULL. */
+const char *np_http_call_coding(const struct np_http_call *c);
 
 struct np_http_client_stats {
     size_t open, idle, waiting, origins;

@@ -109,7 +109,8 @@ static void on_head(struct np_http1_parser *p)
     }
     call->headed = true;
     call->phase = NP_HTTP_BODY;
-    if (call->handler->on_head) call->handler->on_head(call, &conn->head);
+    np_http_call_decode_begin(call, &conn->head);
+    if (!call->ended && call->handler->on_head) call->handler->on_head(call, &conn->head);
 }
 
 static void on_interim(struct np_http1_parser *p)
@@ -124,7 +125,11 @@ static void on_body(struct np_http1_parser *p, const char *data, size_t n)
 {
     struct np_http_client_conn *conn = p->arg;
     struct np_http_call *call = conn->call;
-    if (call && call->handler->on_body) call->handler->on_body(call, data, n);
+    if (!call) return;
+    if (call->decoder)
+        np_http_call_decode(call, data, n);
+    else if (call->handler->on_body)
+        call->handler->on_body(call, data, n);
 }
 
 static void on_end(struct np_http1_parser *p)
@@ -132,7 +137,8 @@ static void on_end(struct np_http1_parser *p)
     struct np_http_client_conn *conn = p->arg;
     struct np_http_call *call = conn->call;
     conn->complete = true;
-    if (call && conn->head.ntrailers && call->handler->on_trailers)
+    if (call) np_http_call_decode_end(call);
+    if (call && !call->ended && conn->head.ntrailers && call->handler->on_trailers)
         call->handler->on_trailers(call, conn->head.trailers, conn->head.ntrailers);
 }
 
@@ -207,7 +213,9 @@ static void take(struct np_http_client_conn *conn, const char *data, size_t n)
 static void on_later(struct np_defer *d)
 {
     struct np_http_client_conn *conn = np_container_of(d, struct np_http_client_conn, later);
-    if (conn->state == NP_CCONN_BUSY && conn->call && !conn->call->paused) take(conn, "", 0);
+    struct np_http_call *call = conn->call;
+    if (conn->state != NP_CCONN_BUSY || !call || call->paused) return;
+    if (np_http_call_decode_more(call)) take(conn, "", 0);
 }
 
 void np_http_client_conn_pause(struct np_http_client_conn *conn, bool paused)

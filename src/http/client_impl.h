@@ -6,6 +6,7 @@
  *   client_dial.c   … until it is there: TCP, a proxy's tunnel, TLS
  *   call.c          a call: its life, its timeouts, its end
  *   call_request.c  … what it sends: head, body
+ *   call_decode.c   … its answer's body, decoded
  *
  * A call owns no connection: it is given one by the pool and gives it back, or breaks it. Private
  * to the layer. One thread, the loop's.
@@ -15,6 +16,7 @@
 
 #include "base/hash.h"
 #include "http/client.h"
+#include "proto/coding.h"
 
 enum { NP_CALL_WHY_MAX = 240 };
 
@@ -99,7 +101,12 @@ struct np_http_call {
     int64_t idle_timeout;
     int64_t expect; /* ns that the body waits, 0: it does not */
     size_t max_head;
-    struct np_defer end; /* calls on_end, or on_drain */
+    struct np_decoder *decoder; /* of its answer's body, or NULL */
+    struct np_buf coded;        /* not decoded yet: it is paused */
+    struct np_buf plain;        /* a piece that was */
+    const char *coding;         /* that was undone, or NULL */
+    uint64_t max_decoded;       /* bytes; 0 none */
+    struct np_defer end;        /* calls on_end, or on_drain */
     enum neap_err err;
     enum np_http_phase phase;
     const char *bound; /* which timeout it was */
@@ -111,6 +118,8 @@ struct np_http_call {
     bool waiting; /* in origin->waiting */
     bool stream_body;
     bool chunked;
+    bool decode;       /* it asked for codings */
+    bool more_plain;   /* there is more to decode when it goes on */
     bool held;         /* the body waits for 100 (Continue) */
     bool body_done;    /* all of the request was written */
     bool body_written; /* … some of its streamed body was */
@@ -187,5 +196,14 @@ NEAP_MUST_CHECK enum neap_err np_http_call_compose(struct np_http_call *call,
 void np_http_call_send(struct np_http_call *call);
 /* Its body need not wait any longer. */
 void np_http_call_release_body(struct np_http_call *call);
+
+/* call_decode.c */
+/* The head has come: whether its body is to be decoded, which the head then says nothing of. */
+void np_http_call_decode_begin(struct np_http_call *call, struct np_http_head *h);
+void np_http_call_decode(struct np_http_call *call, const char *data, size_t n);
+/* After a pause: what was left. False when it is not the time for more yet. */
+bool np_http_call_decode_more(struct np_http_call *call);
+void np_http_call_decode_end(struct np_http_call *call);
+void np_http_call_decode_free(struct np_http_call *call);
 
 #endif
