@@ -39,6 +39,9 @@ static enum neap_err check_own(const struct np_http_header *h, struct np_http_gi
     case 6:
         if (np_http_name_is(h->name, "server", 6)) return once(&g->server);
         break;
+    case 7:
+        if (np_http_name_is(h->name, "upgrade", 7)) g->upgrade = true;
+        break;
     case 10:
         if (!np_http_name_is(h->name, "connection", 10)) break;
         g->connection = true;
@@ -182,6 +185,8 @@ static enum neap_err write_rest(struct np_http_conn *c, const struct answer *a)
             at = PUT(at, "Transfer-Encoding: chunked\r\n");
         }
     }
+    if (a->given.upgrade) /* what is offered, with 426 say, is offered for this connection */
+        at = PUT(at, "Connection: upgrade\r\n");
     if (!a->keep_alive)
         at = PUT(at, "Connection: close\r\n");
     else if (c->x.head.minor == 0)

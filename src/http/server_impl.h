@@ -170,7 +170,7 @@ void np_http_conn_say_continue(struct np_http_conn *c);
 /* What the owner's headers say about those that are the server's. */
 struct np_http_given {
     size_t bytes; /* that they take on the wire */
-    bool date, server, close, connection;
+    bool date, server, close, connection, upgrade;
 };
 /* NEAP_EINVAL for what may not be sent. */
 NEAP_MUST_CHECK enum neap_err np_http_check_headers(const struct np_http_header *headers, size_t n,

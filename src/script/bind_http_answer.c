@@ -43,11 +43,12 @@ static int status_of(const struct np_http_req *r, enum neap_err err)
 
 void np_http_answer_plain(struct np_http_exchange *x, int status)
 {
-    static const struct np_http_header type = {{"Content-Type", 12}, {JSON, sizeof JSON - 1}};
+    static const struct np_http_header head[] = {{{"Content-Type", 12}, {JSON, sizeof JSON - 1}},
+                                                 {{"Retry-After", 11}, {"1", 1}}};
     char body[96];
     const char *what = status == 500 ? "internal error" : np_http_reason(status);
     int n = snprintf(body, sizeof body, "{\"error\":\"%s\"}", what);
-    if (np_http_respond(x, status, &type, 1, body, (size_t)n)) np_http_abort(x);
+    if (np_http_respond(x, status, head, status == 503 ? 2 : 1, body, (size_t)n)) np_http_abort(x);
 }
 
 void np_http_answer_failure(struct np_task *t, struct np_http_exchange *x,
@@ -178,6 +179,8 @@ static int answer_nothing(lua_State *L, struct np_http_req *r, int first)
         np_http_abort(x); /* so that the client knows the answer is not whole */
     } else if (begun) {
         np_http_finish(x);
+    } else if (x->head.method == HTTP_CONNECT) {
+        np_http_answer_plain(x, 501); /* 204 would begin a tunnel */
     } else if (np_http_respond(x, 204, NULL, 0, NULL, 0)) {
         np_http_abort(x);
     }

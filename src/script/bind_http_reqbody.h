@@ -8,8 +8,6 @@
 /* The status that says why the body could not be had, when that is what `err` tells; else 0. */
 int np_http_reqbody_status(const struct np_http_reqbody *b, enum neap_err err);
 
-struct np_http_req *np_http_req_check(lua_State *L, int idx);
-
 /* The body can give no more: `why` is what readers get, unless it had ended already. */
 void np_http_reqbody_end(struct np_http_reqbody *b, enum neap_err why);
 /* Registers the type; adds the methods to the table on top. */

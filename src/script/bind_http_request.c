@@ -11,11 +11,11 @@
 #define FIELDS 1 /* user value: what the script set, and what was computed */
 #define BODY 2   /* user value: the body's userdata */
 
-enum field { METHOD = 1, TARGET, PATH, QUERY_STRING, VERSION, HEADERS, REMOTE };
+enum field { METHOD = 1, TARGET, PATH, QUERY_STRING, VERSION, HEADERS, TRAILERS, REMOTE };
 
 struct np_http_req *np_http_req_push(lua_State *L, struct np_http_exchange *x, struct np_task *t)
 {
-    struct np_http_req *r = lua_newuserdatauv(L, sizeof *r, 2);
+    struct np_http_req *r = lua_newuserdatauv(L, sizeof *r, 3);
     memset(r, 0, sizeof *r);
     luaL_setmetatable(L, REQUEST);
     r->x = x;
@@ -45,11 +45,18 @@ int np_http_req_gone(lua_State *L, struct np_http_req *r)
     return np_fail(L, r->why, "the client has left");
 }
 
-static struct np_http_req *check_open(lua_State *L)
+/* NULL when there is neither the exchange nor a copy. */
+static const struct np_http_head *head_of(const struct np_http_req *r)
 {
-    struct np_http_req *r = np_http_req_check(L, 1);
-    if (!r->x) np_misuse(L, "the request has been answered, or its client has left");
-    return r;
+    if (r->x) return &r->x->head;
+    return r->kept ? &r->kept->head : NULL;
+}
+
+static const struct np_http_head *check_head(lua_State *L, const struct np_http_req *r)
+{
+    const struct np_http_head *h = head_of(r);
+    if (!h) np_misuse(L, "the request has been answered, or its client has left");
+    return h;
 }
 
 /* --- fields */
@@ -61,7 +68,7 @@ static void push_bytes(lua_State *L, struct np_bytes b)
 
 static void push_field(lua_State *L, struct np_http_req *r, enum field f)
 {
-    const struct np_http_head *h = &r->x->head;
+    const struct np_http_head *h = head_of(r);
     char text[NP_ADDR_TEXT_MAX];
     switch (f) {
     case METHOD:
@@ -82,9 +89,15 @@ static void push_field(lua_State *L, struct np_http_req *r, enum field f)
     case HEADERS:
         np_push_headers(L, h->headers, h->nheaders);
         break;
+    case TRAILERS: /* nobody knows them before the body's end */
+        if (r->x ? r->x->body_complete : r->kept->body_complete)
+            np_push_headers(L, h->trailers, h->ntrailers);
+        else
+            lua_pushnil(L);
+        break;
     case REMOTE:
-        np_http_exchange_peer(r->x, text, sizeof text);
-        lua_pushstring(L, text);
+        if (r->x) np_http_exchange_peer(r->x, text, sizeof text);
+        lua_pushstring(L, r->x ? text : r->kept->remote);
         break;
     }
 }
@@ -129,15 +142,15 @@ static int request_index(lua_State *L)
     if (type == LUA_TFUNCTION) return 1;
     bool computed = type == LUA_TNUMBER;
     enum field f = computed ? (enum field)lua_tointeger(L, -1) : METHOD;
-    if (computed && f != HEADERS && r->x) {
+    if (computed && f < HEADERS && r->x) {
         push_field(L, r, f);
         return 1;
     }
     if (push_set_field(L)) return 1;
     if (computed) {
-        check_open(L);
+        check_head(L, r);
         push_field(L, r, f);
-        cache_field(L);
+        if (!lua_isnil(L, -1)) cache_field(L);
         return 1;
     }
     lua_pushvalue(L, 2);
@@ -159,10 +172,10 @@ static int request_newindex(lua_State *L)
 /* req:header(name) → string | nil, without making the table of all */
 static int request_header(lua_State *L)
 {
-    struct np_http_req *r = check_open(L);
+    const struct np_http_head *h = check_head(L, np_http_req_check(L, 1));
     size_t n;
     const char *name = luaL_checklstring(L, 2, &n);
-    struct np_bytes value = np_http_header_get(&r->x->head, name, n);
+    struct np_bytes value = np_http_header_get(h, name, n);
     if (!value.p) return lua_pushnil(L), 1;
     push_bytes(L, value);
     return 1;
@@ -225,7 +238,7 @@ int np_http_req_respond(lua_State *L, struct np_http_req *r, struct np_http_req_
     return 1;
 }
 
-static struct np_http_req *check_unanswered(lua_State *L)
+struct np_http_req *np_http_req_check_unanswered(lua_State *L)
 {
     struct np_http_req *r = np_http_req_check(L, 1);
     if (r->x && r->answered) np_misuse(L, "an answer was already begun");
@@ -235,20 +248,21 @@ static struct np_http_req *check_unanswered(lua_State *L)
 /* req:respond(status, [body], [headers]) → true | nil, err */
 static int request_respond(lua_State *L)
 {
-    struct np_http_req *r = check_unanswered(L);
+    struct np_http_req *r = np_http_req_check_unanswered(L);
     if (!r->x) return np_http_req_gone(L, r);
     lua_Integer status = luaL_checkinteger(L, 2);
     struct np_bytes body = {NULL, 0};
     if (!lua_isnoneornil(L, 3)) body.p = luaL_checklstring(L, 3, &body.n);
     struct np_http_req_head head;
     np_http_req_read_head(L, status, 4, &head);
+    np_http_req_keep(L, 1, r);
     return np_http_req_respond(L, r, &head, body, "text/plain; charset=utf-8");
 }
 
 /* req:start(status, [headers], [length]) → true | nil, err: begins a streamed answer */
 static int request_start(lua_State *L)
 {
-    struct np_http_req *r = check_unanswered(L);
+    struct np_http_req *r = np_http_req_check_unanswered(L);
     if (!r->x) return np_http_req_gone(L, r);
     lua_Integer status = luaL_checkinteger(L, 2);
     lua_Integer length = luaL_optinteger(L, 4, -1);
@@ -293,15 +307,25 @@ static int request_write(lua_State *L)
     return np_wait(L, &r->drain, NP_NO_TIMEOUT, cancel_drain, write_k, NULL);
 }
 
-/* req:finish(): ends a streamed answer */
+/* req:finish([trailers]): ends a streamed answer */
 static int request_finish(lua_State *L)
 {
     struct np_http_req *r = np_http_req_check(L, 1);
     if (!r->x) return 0;
     if (!r->answered) return np_misuse(L, "finish before start");
+    struct np_http_header trailers[NP_LUA_MAX_HEADERS];
+    size_t n = np_read_headers(L, 2, trailers);
+    np_http_req_keep(L, 1, r);
     struct np_http_exchange *x = r->x;
+    if (!x) return 0;
+    enum neap_err err = n ? np_http_finish_with(x, trailers, n) : NEAP_OK;
+    if (err == NEAP_EINVAL)
+        return np_misuse(L, "the trailers have a field that may not stand there");
     np_http_req_detach(r, NEAP_ECLOSED);
-    np_http_finish(x);
+    if (err)
+        np_http_abort(x);
+    else if (n == 0)
+        np_http_finish(x);
     return 0;
 }
 
@@ -321,7 +345,7 @@ static void add_fields(lua_State *L)
     } fields[] = {{"method", METHOD},   {"target", TARGET},
                   {"path", PATH},       {"query_string", QUERY_STRING},
                   {"version", VERSION}, {"headers", HEADERS},
-                  {"remote", REMOTE}};
+                  {"remote", REMOTE},   {"trailers", TRAILERS}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         lua_pushinteger(L, fields[i].field);
         lua_setfield(L, -2, fields[i].name);
@@ -341,6 +365,7 @@ void np_http_add_request(lua_State *L)
     lua_newtable(L); /* fields and methods */
     luaL_setfuncs(L, methods, 0);
     np_http_reqbody_methods(L);
+    np_http_upgrade_methods(L);
     add_fields(L);
     lua_newtable(L); /* getters */
     lua_pushvalue(L, -2);

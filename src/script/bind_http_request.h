@@ -1,7 +1,8 @@
 /* The request as scripts see it: userdata "neap.http.request", a handle on an exchange.
  *
  * The handle may outlive the exchange (a script may keep it): `x` is NULL from the moment the
- * exchange has been answered or the client left, and then reading what was not read before raises.
+ * exchange has been answered or the client left. A script that answers by hand finds its head in
+ * `kept` then; without one reading what was not read before raises.
  * The task that handles the request keeps the handle alive while the exchange refers to it.
  */
 #ifndef NP_SCRIPT_BIND_HTTP_REQUEST_H
@@ -13,8 +14,16 @@
 
 struct np_http_reqbody;
 
+/* The head, its slices pointing behind it. */
+struct np_http_kept {
+    struct np_http_head head; /* with the trailers that came */
+    bool body_complete;
+    char remote[NP_ADDR_TEXT_MAX];
+};
+
 struct np_http_req {
     struct np_http_exchange *x;
+    struct np_http_kept *kept;    /* for when `x` is gone; user value 3 holds it */
     struct np_task *task;         /* that handles it */
     struct np_http_reqbody *body; /* made when the script wants it; user value 2 holds it */
     struct np_wait drain;         /* a streamed answer waits here */
@@ -26,6 +35,15 @@ struct np_http_req {
 struct np_http_req *np_http_req_push(lua_State *L, struct np_http_exchange *x, struct np_task *t);
 /* Cuts the handle off its exchange, wakes whoever waits on it with `why`. Does not raise. */
 void np_http_req_detach(struct np_http_req *r, enum neap_err why);
+
+/* Copies the head, which holds from then on; of the request at `idx`. Before its exchange goes. */
+void np_http_req_keep(lua_State *L, int idx, struct np_http_req *r);
+/* The request at `idx`; raises for another value. */
+struct np_http_req *np_http_req_check(lua_State *L, int idx);
+/* … the one at 1, which may be gone; misuse if its answer was begun and it is not. */
+struct np_http_req *np_http_req_check_unanswered(lua_State *L);
+/* bind_http_upgrade.c: adds its methods to the table on top. */
+void np_http_upgrade_methods(lua_State *L);
 
 /* What to do where the exchange is needed and gone: nil, err when the client has left; misuse where
  * the script should have known. */

@@ -279,7 +279,9 @@ struct serve_options {
     const char *host;
     const char *path;
     size_t max_body;
+    size_t max_requests;
     int port;
+    bool half_close;
 };
 
 static const struct np_opt serve_spec[] = {
@@ -299,6 +301,8 @@ static const struct np_opt serve_spec[] = {
      0, 0},
     {"write_timeout", NP_OPT_SECONDS, offsetof(struct serve_options, http.write_timeout), 0, 0},
     {"max_connections", NP_OPT_SIZE, offsetof(struct serve_options, http.max_connections), 0, 0},
+    {"max_requests", NP_OPT_SIZE, offsetof(struct serve_options, max_requests), 0, 0},
+    {"allow_half_close", NP_OPT_BOOL, offsetof(struct serve_options, half_close), 0, 0},
     {"server_name", NP_OPT_STRING, offsetof(struct serve_options, http.server_name), 0, 0},
     {"tls", NP_OPT_ANY, 0, 0, 0},
     {"handshake_timeout", NP_OPT_SECONDS, offsetof(struct serve_options, http.handshake_timeout), 0,
@@ -357,6 +361,8 @@ static int http_serve(lua_State *L)
     o.max_body = (size_t)o.http.limits.max_body;
     np_opts_read(L, 1, "opts", serve_spec, &o);
     o.http.limits.max_body = o.max_body ? o.max_body : UINT64_MAX;
+    o.http.max_requests = o.max_requests;
+    o.http.abort_on_end = !o.half_close;
     if (lua_getfield(L, 1, "handler") != LUA_TFUNCTION) {
         return np_misuse(L, "opts.handler: expected function, got nil");
     }

@@ -80,6 +80,7 @@ function Server:close(opts) end
 ---@field params table<string, string> what the route captured, decoded
 ---@field route? string the route's pattern, for middleware and error handlers; nil when none was found
 ---@field headers table<string, string> by lower-case name; repeated ones joined by ", "
+---@field trailers? table<string, string> what a chunked body ended with; nil before that was read
 ---@field cookies table<string, string>
 ---@field version string "1.1"
 ---@field remote string the peer's address
@@ -139,8 +140,35 @@ function Request:start(status, headers, length) end
 ---@return neap.Error? err ECONNRESET when the client has left
 function Request:write(piece) end
 
----Ends an answer that was begun by `start`.
-function Request:finish() end
+---Ends an answer that was begun by `start`. Trailers leave if it is chunked, and are dropped else; announce
+---them in the header `trailer`. Fields that frame, route or authenticate are refused. What the request's
+---fields say can still be read afterwards, as after `respond`.
+---@param trailers? table<string, string|number|string[]>
+function Request:finish(trailers) end
+
+---A 1xx head before the answer: `req:inform(103, { link = "</a.css>; rel=preload" })`. A client of HTTP/1.0
+---is told nothing. (100 is sent by itself when a body is asked for that the client holds back.)
+---@param status integer 100 to 199, not 101
+---@param headers? table<string, string|number|string[]>
+---@return true? ok
+---@return neap.Error? err
+function Request:inform(status, headers) end
+
+---Leaves HTTP: answers 101 and gives the connection as a stream, with what the client has sent behind its
+---request. The stream is the script's from then on: it outlives the handler and the server, and must be
+---closed.
+---@param protocol string one that the client has offered in `Upgrade`
+---@param headers? table<string, string|number|string[]>
+---@return neap.Stream? stream
+---@return neap.Error? err ENOTSUP: the client has not offered it; EBUSY: the body was not read
+function Request:upgrade(protocol, headers) end
+
+---Answers CONNECT by 200 and gives the connection as a stream, as `upgrade` does; see `app:connect`. Any other
+---answer to CONNECT has a status of its own (2xx is refused) and closes the connection.
+---@param headers? table<string, string|number|string[]>
+---@return neap.Stream? stream
+---@return neap.Error? err ENOTSUP: it is not CONNECT
+function Request:tunnel(headers) end
 
 ---@class neap.http.Response
 local Response = {}

@@ -46,7 +46,6 @@ local dropped = {
   ["transfer-encoding"] = true,
   ["upgrade"] = true,
   ["content-length"] = true,
-  ["date"] = true,
 }
 
 local function end_to_end(headers)
@@ -65,6 +64,12 @@ end
 ---@param res neap.http.Response
 function M.pass(req, res)
   local headers = end_to_end(res.headers)
+  if req.method == "HEAD" then -- has the length of what GET would get
+    local ok, err = req:start(res.status, headers, math.tointeger(tonumber(res.headers["content-length"])))
+    if not ok then return cannot_send(err) end
+    if not res.body then res:close() end
+    return req:finish()
+  end
   if res.body then
     local ok, err = req:respond(res.status, res.body, headers)
     return ok or cannot_send(err)
@@ -75,7 +80,7 @@ function M.pass(req, res)
   local length = math.tointeger(tonumber(res.headers["content-length"]))
   local ok, err = req:start(res.status, headers, length)
   if not ok then return cannot_send(err) end
-  while req.method ~= "HEAD" do
+  while true do
     local piece
     piece, err = res:read()
     if piece == nil then
@@ -85,7 +90,7 @@ function M.pass(req, res)
     ok, err = req:write(piece)
     if not ok then return cannot_send(err) end
   end
-  req:finish()
+  req:finish(res.trailers)
 end
 
 return M

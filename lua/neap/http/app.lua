@@ -109,6 +109,7 @@ local function default_answer(req)
   local miss = req.unmatched
   if miss.reason == "not_found" then return 404, { error = "not found" } end
   if miss.reason == "bad_path" then return 400, { error = "malformed path" } end
+  if miss.reason == "connect" then return 501, { error = "not implemented" } end
   if miss.reason == "options" then return 204, nil, { allow = miss.allow } end
   if miss.reason == "method" then
     return 405, { error = "method not allowed" }, { allow = miss.allow }
@@ -144,6 +145,11 @@ local function make_handler(self)
     local leaf = statics[path]
     local record = leaf and leaf[method]
     if record then return record.run(req) end
+    if method == "CONNECT" then -- its path is a host and a port
+      record = statics["/"] and statics["/"].CONNECT
+      if record then return record.run(req) end
+      return unmatched(self, req, "connect")
+    end
     local params, detail
     record, params, detail = routes:find(method, path)
     if not record then return unmatched(self, req, params, detail) end
@@ -278,6 +284,12 @@ function App:options(path, ...) return add_route(self, { "OPTIONS" }, path, ...)
 ---@param ... neap.http.Middleware|neap.http.Handler
 ---@return neap.http.App self
 function App:any(path, ...) return add_route(self, { "*" }, path, ...) end
+
+---For CONNECT, whose target is a host and a port, in `req.path`. The handler takes the connection over
+---with `req:tunnel()` or refuses with a status of its own. Without one, 501.
+---@param ... neap.http.Middleware|neap.http.Handler
+---@return neap.http.App self
+function App:connect(...) return add_route(self, { "CONNECT" }, "/", ...) end
 
 ---For one method or several.
 ---@param methods string|string[] "REPORT", { "PUT", "PATCH" }

@@ -71,7 +71,9 @@ end
 ---@field body_timeout? number
 ---@field keep_alive_timeout? number
 ---@field write_timeout? number
----@field max_connections? integer
+---@field max_connections? integer more are answered 503; default 10000
+---@field max_requests? integer after which a connection is closed; default 0: none
+---@field allow_half_close? boolean a client that shut its sending side gets its answer; default false: it has left
 ---@field server_name? string the Server header; default none
 ---@field tls? neap.tls.Context|neap.TlsOptions serves HTTPS; default none
 ---@field handshake_timeout? number seconds; default 10
