@@ -5,6 +5,7 @@
 ---@class neap
 ---@field balancer neap.balancer
 ---@field bus neap.bus
+---@field coding neap.coding
 ---@field dns neap.dns
 ---@field frame neap.frame
 ---@field host neap.host

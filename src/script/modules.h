@@ -8,6 +8,7 @@
 #define NP_MODULES(X) \
     X(balancer)       \
     X(bus)            \
+    X(coding)         \
     X(dns)            \
     X(frame)          \
     X(host)           \
