@@ -6,6 +6,7 @@
 ---@field balancer neap.balancer
 ---@field bus neap.bus
 ---@field coding neap.coding
+---@field crypto neap.crypto
 ---@field dns neap.dns
 ---@field frame neap.frame
 ---@field host neap.host
