@@ -48,14 +48,14 @@ end
 ---drops them. Anything else in it, a function say, raises.
 ---@param value any
 ---@return true? ok
----@return neap.Error? err ENOMEM
+---@return neap.Error? err ENOMEM; ELIMIT: 64 MiB are on their way to one worker, which does not get this one
 function M.broadcast(value) return core.send(nil, value) end
 
 ---The same, to one worker; to itself as well.
 ---@param id integer
 ---@param value any
 ---@return true? ok
----@return neap.Error? err ENOTFOUND: no such worker
+---@return neap.Error? err ENOTFOUND: no such worker; ENOMEM, ELIMIT
 function M.send(id, value)
   if math.type(id) ~= "integer" or id < 0 then error("bad argument #1 to 'send' (worker expected)", 2) end
   return core.send(id, value)

@@ -53,6 +53,25 @@ describe("neap.worker", function()
     assert.same({ "to me" }, got)
   end)
 
+  it("has a bound on what is on its way", function()
+    local got = 0
+    local stop = worker.on_message(function() got = got + 1 end)
+    local large = ("x"):rep(10 * 1024 * 1024)
+    local sent, ok, err = 0, nil, nil
+    repeat
+      ok, err = worker.send(0, large)
+      if ok then sent = sent + 1 end
+    until not ok or sent == 20
+    assert.equal(6, sent)
+    assert.equal("ELIMIT", err.code)
+    while got < sent do task.sleep(0.001) end
+    assert.is_true(worker.send(0, ("x"):rep(100 * 1024 * 1024))) -- alone it may be larger
+    while got < 7 do task.sleep(0.001) end
+    assert.is_true(worker.send(0, large))
+    while got < 8 do task.sleep(0.001) end
+    stop()
+  end)
+
   it("refuses what is no value and who is no worker", function()
     assert.has_error(function() worker.broadcast(print) end)
     assert.has_error(function() worker.send(0, { f = function() end }) end)

@@ -43,6 +43,7 @@ struct np_worker {
     struct np_post stopped_call; /* to worker 0 */
     atomic_bool stop_queued;
     atomic_bool stop_now; /* no grace */
+    atomic_size_t mail;   /* bytes of values that others sent and it has not taken; any thread */
     uv_thread_t thread;
     uv_sem_t opened; /* posted by the thread when it is open, or has failed */
     enum neap_err open_err;

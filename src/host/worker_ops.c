@@ -72,9 +72,12 @@ static void ready(struct np_script *s)
 
 /* --- values between workers */
 
+#define MAX_MAIL ((size_t)64 * 1024 * 1024) /* bytes under way to a worker */
+
 struct mail {
     atomic_uint refs;
     unsigned from;
+    size_t size;
     struct np_arena arena;
     neap_value value;
 };
@@ -90,16 +93,20 @@ static void deliver(struct np_worker *w, void *arg)
 {
     struct mail *m = arg;
     struct np_script *s = w->current ? w->current->script : NULL;
+    atomic_fetch_sub_explicit(&w->mail, m->size, memory_order_relaxed);
     if (s && s->on_mail) s->on_mail(s, m->from, &m->value);
     mail_unref(m);
 }
 
 static enum neap_err send_to(struct np_worker *w, struct mail *m)
 {
+    size_t before = atomic_fetch_add_explicit(&w->mail, m->size, memory_order_relaxed);
+    bool has_room = before == 0 || (before < MAX_MAIL && m->size <= MAX_MAIL - before);
     atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
-    if (np_worker_call(w, deliver, m)) return NEAP_OK;
+    if (has_room && np_worker_call(w, deliver, m)) return NEAP_OK;
+    atomic_fetch_sub_explicit(&w->mail, m->size, memory_order_relaxed);
     mail_unref(m);
-    return NEAP_ENOMEM;
+    return has_room ? NEAP_ENOMEM : NEAP_ELIMIT;
 }
 
 static struct mail *make_mail(unsigned from, const neap_value *v, enum neap_err *err)
@@ -111,6 +118,7 @@ static struct mail *make_mail(unsigned from, const neap_value *v, enum neap_err 
     np_arena_init(&m->arena, 256);
     m->from = from;
     *err = np_value_copy(&m->arena, v, &m->value);
+    m->size = sizeof *m + m->arena.used;
     if (!*err) return m;
     mail_unref(m);
     return NULL;
@@ -125,7 +133,8 @@ static enum neap_err send_value(struct np_script *from, int to, const neap_value
     if (!m) return err;
     for (unsigned i = 0; i < n->options.workers; i++) {
         bool wanted = to >= 0 ? (unsigned)to == i : i != from->worker;
-        if (wanted && !err) err = send_to(n->workers[i], m);
+        enum neap_err failed = wanted ? send_to(n->workers[i], m) : NEAP_OK;
+        if (!err) err = failed;
     }
     mail_unref(m);
     return err;

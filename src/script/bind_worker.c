@@ -111,6 +111,7 @@ static int worker_send(lua_State *L)
     np_arena_fini(&arena);
     if (status != LUA_OK) return lua_error(L);
     if (err == NEAP_ENOTFOUND) return np_fail(L, err, "no worker %d", (int)to);
+    if (err == NEAP_ELIMIT) return np_fail(L, err, "too much is on its way to a worker already");
     if (err) return np_fail(L, err, NULL);
     lua_pushboolean(L, 1);
     return 1;

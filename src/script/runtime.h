@@ -39,8 +39,8 @@ struct np_runtime_ops {
     /* neap.ready(): the script is loaded, though its main chunk goes on. */
     void (*ready)(struct np_script *s);
     /* Sends a plain value to one worker, or to all but the sender. It is copied, and handed to
-     * np_script.on_mail of the state that then does the work there. NEAP_ENOTFOUND: no such worker.
-     */
+     * np_script.on_mail of the state that then does the work there. NEAP_ENOTFOUND: no such worker;
+     * NEAP_ELIMIT: too much is on its way to one, or to some. */
     enum neap_err (*send)(struct np_script *from, int to, const neap_value *v);
 };
 
