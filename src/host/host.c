@@ -387,8 +387,8 @@ void neap_close_with(neap_t *n, void (*closed)(void *user), void *user)
         on_closed(n);
         return;
     }
-    np_threads_stop(n->runtime.threads);
-    bool joined = np_workers_join(n);
+    bool ended = np_threads_stop(n->runtime.threads);
+    bool joined = np_workers_join(n) && ended;
     np_natives_close(&n->runtime);
     np_host_end_subscriptions(n);
     np_host_end_pickers(n);

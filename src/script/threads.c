@@ -126,12 +126,7 @@ static void run_jobs(struct np_threads *t)
         uv_mutex_unlock(&t->lock);
         np_thread_state_run(&state, &t->opts, &t->quit, j);
         uv_mutex_lock(&t->lock);
-        if (t->stopped) { /* its loop may be gone */
-            np_list_remove(&j->link);
-            np_job_free(j);
-        } else {
-            give_back(j);
-        }
+        if (!t->stopped) give_back(j); /* else its loop may be gone, and the job is left */
     }
     uv_mutex_unlock(&t->lock);
     np_thread_state_free(state);
@@ -194,7 +189,7 @@ enum neap_err np_threads_run(struct np_threads *t, struct np_job *j)
 
 /* --- the end */
 
-void np_threads_stop(struct np_threads *t)
+bool np_threads_stop(struct np_threads *t)
 {
     struct np_link *l;
     int64_t until = np_loop_hrtime() + STOP_PATIENCE;
@@ -213,13 +208,15 @@ void np_threads_stop(struct np_threads *t)
     if (t->threads > 0 && !t->stopped)
         np_logf(t->opts.log, NP_LOG_ERROR, "%u computing threads do not end", t->threads);
     t->stopped = true;
+    bool ended = t->threads == 0;
     uv_mutex_unlock(&t->lock);
+    return ended;
 }
 
 void np_threads_free(struct np_threads *t)
 {
     if (!t) return;
-    if (!t->stopped) np_threads_stop(t);
+    if (!t->stopped) (void)np_threads_stop(t);
     t->opts.log = NULL;
     t->opts.runtime = NULL;
     unref(t);

@@ -61,8 +61,8 @@ NEAP_MUST_CHECK enum neap_err np_threads_new(const struct np_threads_options *op
                                              struct np_threads **out);
 /* Takes no more jobs; tells those that run to stop and gives back those that wait. Waits for the
  * threads, for at most a second: one that is in a C function that does not return is left behind,
- * and gives nothing back any more. Before the loops end. */
-void np_threads_stop(struct np_threads *t);
+ * and gives nothing back any more: false, and what `opts` names must stay. Before the loops end. */
+bool np_threads_stop(struct np_threads *t);
 void np_threads_free(struct np_threads *t); /* stops it first, if need be; NULL is allowed */
 
 /* Zeroed but for loop and done. */
