@@ -11,6 +11,7 @@
     X(crypto)         \
     X(coding)         \
     X(dns)            \
+    X(file)           \
     X(frame)          \
     X(host)           \
     X(http)           \

@@ -9,6 +9,7 @@
 
 local router = require "neap.http.router"
 local schema = require "neap.schema"
+local static = require "neap.http.static"
 
 local M = {}
 
@@ -354,6 +355,15 @@ function App:group(prefix, define_routes)
   if define_routes then define_routes(group) end
   return group
 end
+
+---Serves the files below a directory, for GET and HEAD: `app:static("/assets", "public")`. Literal routes and
+---parameters go before it. What is not there is answered as what has no route. Raises when the directory
+---cannot be opened.
+---@param prefix string "/", "/assets"
+---@param root string relative to the working directory
+---@param opts? neap.http.StaticOptions
+---@return neap.http.App self
+function App:static(prefix, root, opts) return static.mount(self, prefix, root, opts) end
 
 ---What answers when a handler fails: raised an error or returned `nil, err`. It gets the error and,
 ---if it was raised, a traceback; nothing is logged then. Without one, C answers 500, 502, 503 or 504

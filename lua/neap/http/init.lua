@@ -9,16 +9,23 @@
 
 local app = require "neap.http.app"
 local client = require "neap.http.client"
+local conditional = require "neap.http.conditional"
 local cookie = require "neap.http.cookie"
 local core = require "neap.core.http"
 local json = require "neap.json"
 local message = require "neap.http.message"
+local negotiate = require "neap.http.negotiate"
+local range = require "neap.http.range"
+local static = require "neap.http.static"
 local task = require "neap.task"
 local tls = require "neap.core.tls"
 
 local M = {
   app = app.new,
   client = client.new,
+  conditional = conditional,
+  files = static.files,
+  not_acceptable = negotiate.not_acceptable,
   cookie = cookie,
   parse_url = core.parse_url,
   resolve_url = core.resolve_url,
@@ -55,6 +62,14 @@ function methods:form(max)
   if not text then return nil, err end
   return core.parse_query(text)
 end
+
+methods.send_file = static.send
+methods.fresh = conditional.fresh
+methods.ranges, methods.respond_ranged = range.ranges, range.respond
+methods.accepts, methods.negotiate = negotiate.accepts, negotiate.negotiate
+methods.accepts_encoding = negotiate.accepts_encoding
+methods.accepts_charset = negotiate.accepts_charset
+methods.accepts_language = negotiate.accepts_language
 
 -- --- serving
 
