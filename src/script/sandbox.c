@@ -132,20 +132,26 @@ static bool climbs(const char *path)
     return false;
 }
 
+bool np_sandbox_may_read(lua_State *L, int fd, const char *path)
+{
+    char real[PATH_MAX];
+    if (!in_sandbox(L)) return true;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &real_base_key);
+    const char *base = lua_tostring(L, -1);
+    lua_pop(L, 1); /* the registry keeps it */
+    if (!base || !real_path(fd, path, real)) return false;
+    return strcmp(real, base) == 0 || is_below(real, base);
+}
+
 static const char outside[] = "it is outside of the script's directory, and this is a sandbox";
 
 /* NULL when the state may read it; else why not. */
 static const char *check_place(lua_State *L, int fd, const char *path)
 {
-    char real[PATH_MAX];
     struct stat st;
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return "it is no file";
     if ((size_t)st.st_size > MAX_FILE) return "it is too large";
-    if (!in_sandbox(L)) return NULL;
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &real_base_key);
-    const char *base = lua_tostring(L, -1);
-    lua_pop(L, 1); /* the registry keeps it */
-    return base && real_path(fd, path, real) && is_below(real, base) ? NULL : outside;
+    return np_sandbox_may_read(L, fd, path) ? NULL : outside;
 }
 
 struct reader {

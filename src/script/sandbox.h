@@ -31,6 +31,10 @@ void np_sandbox_set_base(lua_State *L, const char *dir);
  * `*absent` says whether there simply is no such file. May raise, for want of memory. */
 NEAP_MUST_CHECK bool np_sandbox_load_file(lua_State *L, const char *path, bool *absent);
 
+/* Whether scripts may have what this open file or directory holds: in a sandbox only what is at or
+ * below the script's directory, wherever its path led. `path` is what it was opened by. */
+bool np_sandbox_may_read(lua_State *L, int fd, const char *path);
+
 /* The function on top is built in: it gets the globals of what is. Does nothing elsewhere than in a
  * sandbox. */
 void np_sandbox_trust(lua_State *L);
