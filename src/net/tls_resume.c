@@ -60,26 +60,29 @@ static int seal(struct np_tls_context *c, unsigned char *name, unsigned char *iv
 }
 
 static int unseal(struct np_tls_context *c, const unsigned char *name, const unsigned char *iv,
-                  EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+                  EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, bool *newest)
 {
     struct np_tls_ticket_key k;
-    bool newest;
     bool found = c->material->nticket_keys > 0
-                     ? file_key(c->material, name, &k, &newest)
-                     : np_tls_shared_find_key(c->shared, name, &k, &newest);
+                     ? file_key(c->material, name, &k, newest)
+                     : np_tls_shared_find_key(c->shared, name, &k, newest);
     if (!found) return 0; /* a whole handshake, then */
     bool ok =
         set_mac(mac, &k) && EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, k.aes, iv) == 1;
     OPENSSL_cleanse(&k, sizeof k);
     if (!ok) return -1;
-    return newest ? 1 : 2; /* 2: and give it a new one */
+    return 1;
 }
 
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                      EVP_MAC_CTX *mac, int encrypt)
 {
     struct np_tls_stream *t = np_tls_stream_of_ssl(ssl);
-    return encrypt ? seal(t->ctx, name, iv, cipher, mac) : unseal(t->ctx, name, iv, cipher, mac);
+    if (encrypt) return seal(t->ctx, name, iv, cipher, mac);
+    bool newest = false;
+    int rc = unseal(t->ctx, name, iv, cipher, mac, &newest);
+    /* 2: and give it a new one, which clients of 1.3 need, as they use each once. */
+    return rc == 1 && (!newest || SSL_version(ssl) >= TLS1_3_VERSION) ? 2 : rc;
 }
 
 /* Sessions by ID, of all workers. */

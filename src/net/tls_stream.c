@@ -16,7 +16,7 @@
 #include "net/tls_impl.h"
 
 enum { CHUNK = 64 << 10, GATHER = 16 << 10, KEEP_OUT = 64 << 10 };
-#define ALERT_LINGER NP_NS_PER_SEC /* for a peer to hear why it was refused */
+#define ALERT_LINGER (NP_NS_PER_SEC / 10) /* for a peer to hear why it was refused */
 
 struct np_tls_stream *np_tls_stream_of_ssl(const SSL *ssl)
 {
@@ -488,6 +488,7 @@ static void op_close(struct np_stream *s)
     np_defer_cancel(&t->later);
     np_tls_forget_naming(t);
     if (t->phase == NP_TLS_DEAD && !t->broken) { /* an alert is on its way */
+        t->under->awaited = true;
         np_stream_finish(t->under, ALERT_LINGER);
         return;
     }
