@@ -1,9 +1,12 @@
 --- One call of a client: its attempts, and the redirects it follows, within its time.
 
 local core = require "neap.core.http"
+local options = require "neap.http.client_options"
+local proxy_env = require "neap.http.proxy_env"
 local retry = require "neap.http.retry"
 local runtime = require "neap.core.runtime"
 local task = require "neap.task"
+local transport = require "neap.http.transport"
 local upstream = require "neap.http.upstream"
 
 local M = {}
@@ -18,34 +21,81 @@ local function time_left(call)
 end
 
 local function timed_out(call)
-  return nil, task.error("ETIMEDOUT", ("%s %s: timed out"):format(call.method, call.target))
+  local err = task.error("ETIMEDOUT", ("%s %s: timed out"):format(call.wire.method, call.wire.target))
+  err.timeout = "total"
+  return nil, err
 end
 
 -- A body that is a function can be sent once.
 local function watch_body(call)
-  local body = call.body
+  local body = call.wire.body
   if type(body) ~= "function" then return end
-  call.body = function()
+  call.wire.body = function()
     call.body_begun = true
     return body()
   end
 end
 
-local function send(call, place, timeout)
-  return core.request {
+-- --- one attempt
+
+-- Where the wire goes, and by which way.
+local function aim(client, wire, place)
+  local way = client.way
+  wire.host, wire.port, wire.unix = place.host, place.port, place.unix
+  wire.tls, wire.tls_name, wire.proxy = nil, nil, nil
+  if place.scheme == "https" then
+    wire.tls = way.tls or true
+    wire.tls_name = way.tls_name or place.unix and "localhost" or nil
+  end
+  if place.unix or way.proxy == false then return true end
+  local err
+  wire.proxy = way.proxy
+  if not wire.proxy then wire.proxy, err = proxy_env.find(place.scheme, place.host, place.port) end
+  if err then return nil, err end
+  return true
+end
+
+local function sent_request(call, place)
+  local wire = call.wire
+  return {
+    method = wire.method,
+    target = wire.target,
+    scheme = place.scheme,
     host = place.host,
-    port = place.port,
-    unix = place.unix,
-    method = call.method,
-    target = call.target,
-    headers = call.headers,
-    body = call.body,
-    timeout = timeout,
-    first_byte_timeout = call.first_byte_timeout,
-    idle_timeout = call.idle_timeout,
-    max_body = call.max_body,
-    stream = call.stream,
+    headers = wire.headers,
+    attempt = call.attempts,
   }
+end
+
+local function exchange(call)
+  if call.on_interim then return transport.request(call.wire, call.on_interim) end
+  return core.request(call.wire)
+end
+
+local function send(client, call, place, timeout)
+  local wire, hooks = call.wire, client.opts
+  local ok, err = aim(client, wire, place)
+  if not ok then return nil, err end
+  wire.timeout = timeout
+  call.attempts = (call.attempts or 0) + 1
+  local request
+  if hooks.on_request or hooks.on_response or hooks.on_error then request = sent_request(call, place) end
+  if hooks.on_request then hooks.on_request(request) end
+  local res
+  res, err = exchange(call)
+  -- Who does not want to wait for 100 (Continue) says so.
+  if res and res.status == 417 and wire.expect_continue and not call.body_begun then
+    if res.call then res:close() end
+    wire.expect_continue = nil
+    res, err = exchange(call)
+  end
+  if res then
+    res.authority, res.scheme = place.authority, place.scheme
+    if hooks.on_response then hooks.on_response(res, request) end
+  elseif hooks.on_error then
+    hooks.on_error(err, request)
+  end
+  return res, err
 end
 
 -- A streamed answer holds its pick until its body has ended or is closed.
@@ -67,28 +117,24 @@ local function failed_status(status)
 end
 
 -- One attempt. Returns the response, or nil and the error; then the endpoint that was picked, if any.
-local function attempt(client, call, tried, timeout)
-  local place, lease = client.upstream:take(call, tried)
+local function attempt(route, call, tried, timeout)
+  local place, lease = route.upstream:take(call, tried)
   if not place then return nil, lease end
-  if not lease then
-    local res, err = send(call, place, timeout)
-    if res then res.authority = place.authority end
-    return res, err
-  end
+  if not lease then return send(route.client, call, place, timeout) end
   local held <close> = setmetatable({ lease }, { -- luacheck: ignore 211
     __close = function(self)
       if self[1] then self[1]:done(nil) end
     end,
   })
   local picked = lease.picked
-  local res, err = send(call, place, timeout)
+  local res, err = send(route.client, call, place, timeout)
   lease:head()
   if not res then
     lease:done(false)
     return nil, err, picked
   end
-  res.endpoint, res.authority = picked, place.authority
-  if call.stream and not failed_status(res.status) then
+  res.endpoint = picked
+  if call.wire.stream and not failed_status(res.status) then
     hold(res, lease)
     held[1] = nil
   else
@@ -106,7 +152,7 @@ end
 -- Whether to try again, and after how long; withdraws from the budget.
 local function next_attempt(policy, call, made, res, err, fresh)
   if made >= policy.attempts or call.body_begun then return end
-  if not policy:wants(call.method, call.idempotent, res and res.status, err) then return end
+  if not policy:wants(call.wire.method, call.wire.idempotent, res and res.status, err) then return end
   local delay = 0
   if not (fresh and retry.is_unreached(err)) then delay = policy:delay(made) end
   local left = time_left(call)
@@ -118,14 +164,14 @@ end
 ---Makes the attempts.
 ---@return neap.http.Response?
 ---@return neap.Error?
-local function with_retries(client, call)
-  local policy = client.policy
+local function with_retries(route, call)
+  local policy = route.policy
   local tried, made = {}, 0
   if policy then policy.budget:deposit(monotonic()) end
   while true do
     local left = time_left(call)
     if left == false then return timed_out(call) end
-    local res, err, picked = attempt(client, call, tried, policy and smaller(left, policy.timeout) or left)
+    local res, err, picked = attempt(route, call, tried, policy and smaller(left, policy.timeout) or left)
     made = made + 1
     if res then res.attempts = made end
     if not policy then return res, err end
@@ -144,71 +190,108 @@ local redirects = { [301] = true, [302] = true, [303] = true, [307] = true, [308
 -- What must not go to another origin.
 local secrets = { "authorization", "cookie", "proxy-authorization" }
 
+-- A client as it is towards another origin: what was said of the first one's name does not hold there.
+local function elsewhere(client)
+  local way = client.way
+  return {
+    opts = client.opts,
+    jar = client.jar,
+    way = { tls = way.tls, proxy = way.proxy },
+  }
+end
+
 -- Whether the redirected call is a plain GET, as browsers have it.
-local function becomes_get(call, status)
-  if status == 303 then return call.method ~= "HEAD" end
-  return call.method == "POST" and (status == 301 or status == 302)
+local function becomes_get(wire, status)
+  if status == 303 then return wire.method ~= "HEAD" end
+  return wire.method == "POST" and (status == 301 or status == 302)
 end
 
 local function make_get(call)
-  call.method, call.body, call.body_begun = "GET", nil, nil
-  for _, name in ipairs { "content-type", "content-length", "content-encoding", "content-language" } do
-    call.headers[name] = nil
+  local wire = call.wire
+  wire.method, wire.body, wire.content_length, wire.expect_continue = "GET", nil, nil, nil
+  wire.idempotent, call.body_begun = nil, nil
+  for _, name in ipairs {
+    "content-type", "content-encoding", "content-language", "content-location", "content-range", "digest",
+    "last-modified",
+  } do
+    wire.headers[name] = nil
   end
 end
 
--- The client that goes to the place a URL names: the same one while the origin is the same.
-local function follow_to(client, call, place, url)
+-- The route to the place a URL names: the same one while the origin is the same.
+local function follow_to(route, call, place, url)
   if place.unix then return nil, task.error("EPROTO", "redirected to a unix socket") end
-  if place.authority ~= call.authority then
-    for _, name in ipairs(secrets) do call.headers[name] = nil end
-    call.headers.host = nil
-    client = { upstream = upstream.origin(place), policy = client.policy, jar = client.jar }
+  if call.scheme == "https" and place.scheme ~= "https" and not route.client.opts.redirect_to_http then
+    return nil, task.error("EREDIRECTS", "redirected from https to http")
   end
-  call.authority, call.host, call.target = place.authority, url.host, url.target
-  return client
+  if place.authority ~= call.authority or place.scheme ~= call.scheme then
+    for _, name in ipairs(secrets) do call.wire.headers[name] = nil end
+    call.wire.headers.host = nil
+    call.auth = nil
+    route = { client = elsewhere(route.client), upstream = upstream.origin(place), policy = route.policy }
+  end
+  call.authority, call.scheme, call.host = place.authority, place.scheme, url.host
+  call.wire.target = url.target
+  return route
 end
 
-local function resolve(client, call, location)
-  local text, err = core.resolve_url("http://" .. call.authority .. call.target, location)
+local function resolve(route, call, location)
+  local here = ("%s://%s%s"):format(call.scheme, call.authority, call.wire.target)
+  local text, err = core.resolve_url(here, location)
   if not text then return nil, err end
   local url
   url, err = core.parse_url(text)
   if not url then return nil, err end
-  local place
-  place, err = upstream.place(url)
-  if not place then return nil, err end
-  return follow_to(client, call, place, url)
+  return follow_to(route, call, upstream.place(url), url)
 end
 
 local function path_of(call)
-  return call.target:match "^[^?]*"
+  return call.wire.target:match "^[^?]*"
 end
 
-local function send_cookies(client, call)
-  if not client.jar or call.own_cookie then return end
-  call.headers.cookie = client.jar:header(call.host or "", path_of(call), false)
+-- --- cookies, credentials
+
+-- The scheme of the call's first place, for the cookies that are for https alone.
+local function scheme_of(route, call)
+  return call.scheme or route.upstream.scheme
 end
+
+local function send_cookies(route, call)
+  local jar = route.client.jar
+  if not jar or call.own_cookie then return end
+  call.wire.headers.cookie = jar:header(call.host or "", path_of(call), scheme_of(route, call) == "https")
+end
+
+local function authorize(call)
+  local headers = call.wire.headers
+  if not call.auth or headers.authorization then return end
+  headers.authorization = options.authorization(call.auth)
+end
+
+-- --- all of it
 
 ---Makes a call and follows its redirects.
----@param client table
+---@param route table `client`, `upstream`, `policy`
 ---@param call table as lua/neap/http/client.lua prepares it
 ---@return neap.http.Response?
 ---@return neap.Error?
-function M.perform(client, call)
+function M.perform(route, call)
+  local wire = call.wire
   if call.timeout then call.ends = monotonic() + call.timeout end
-  call.own_cookie = call.headers.cookie ~= nil
+  call.own_cookie = wire.headers.cookie ~= nil
   watch_body(call)
+  authorize(call)
   local followed = 0
   while true do
-    send_cookies(client, call)
-    local res, err = with_retries(client, call)
+    send_cookies(route, call)
+    local res, err = with_retries(route, call)
     if not res then return nil, err end
-    call.authority = call.authority or res.authority
-    if client.jar then client.jar:store(call.host or "", path_of(call), res.headers["set-cookie"]) end
+    call.authority, call.scheme = call.authority or res.authority, call.scheme or res.scheme
+    local jar = route.client.jar
+    if jar then jar:store(call.host or "", path_of(call), res.headers["set-cookie"]) end
     local location = res.headers["location"]
     if not redirects[res.status] or not location or call.redirects == 0 then return res end
-    local get = becomes_get(call, res.status)
+    local get = becomes_get(wire, res.status)
     if call.body_begun and not get then return res end
     if res.call then res:close() end
     followed = followed + 1
@@ -216,8 +299,8 @@ function M.perform(client, call)
       return nil, task.error("EREDIRECTS", ("more than %d redirects"):format(call.redirects))
     end
     if get then make_get(call) end
-    client, err = resolve(client, call, location)
-    if not client then return nil, err end
+    route, err = resolve(route, call, location)
+    if not route then return nil, err end
   end
 end
 

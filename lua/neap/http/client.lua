@@ -9,73 +9,13 @@ local call = require "neap.http.call"
 local cookie = require "neap.http.cookie"
 local core = require "neap.core.http"
 local message = require "neap.http.message"
-local retry = require "neap.http.retry"
+local options = require "neap.http.client_options"
 local schema = require "neap.schema"
 local task = require "neap.task"
 local upstream = require "neap.http.upstream"
 require "neap.http.response"
 
 local M = {}
-
----@class neap.http.ClientOptions
----@field base? string URL that paths are added to: "http://host:port/prefix", "unix:/run/app.sock"
----@field service? string name of a service in the registry, instead of `base`
----@field balancer? string|neap.balancer.Policy|function|neap.Balancer how they are picked; default "p2c"
----@field timeout? number|false seconds for a call in all, retries and redirects included; default 30
----@field first_byte_timeout? number seconds from sending to the first byte of the answer
----@field idle_timeout? number seconds without progress of the answer
----@field headers? table<string, any> sent with every call
----@field retry? neap.http.RetryOptions|boolean default false: none; true: as the defaults have it
----@field redirects? integer how many are followed; default 5, 0 none
----@field cookies? boolean|neap.http.CookieJar true: a jar of its own; default: none are kept
----@field max_body? integer bytes of a collected body; default 64 MiB
-
----@class neap.http.CallOptions
----@field query? string|table<string, any> added to the path; arrays become repeated names
----@field headers? table<string, any> `false` removes one that the client would send
----@field body? string|fun(): string? a function gives the body piece by piece
----@field json? any the body, as JSON
----@field form? table<string, any> the body, as a form
----@field timeout? number|false
----@field first_byte_timeout? number
----@field idle_timeout? number
----@field stream? boolean the body is read piece by piece: `res:read()`, `res:chunks()`, `res:close()`
----@field max_body? integer
----@field redirects? integer
----@field retry? boolean false: not this call
----@field idempotent? boolean whether making it twice is as good as once; default: as its method says
----@field hash_key? string|number for a balancer that hashes: the same key goes to the same instance
-
-local client_schema = schema.new {
-  base = "string",
-  service = { "string", min = 1 },
-  balancer = "string|table|function|userdata",
-  timeout = { "seconds", default = 30 },
-  first_byte_timeout = "seconds",
-  idle_timeout = "seconds",
-  headers = { "map", of = "string|number|table", default = {} },
-  retry = "table|boolean",
-  redirects = { "integer", min = 0, max = 100, default = 5 },
-  cookies = "boolean|table",
-  max_body = "bytes",
-}
-
-local call_schema = schema.new {
-  query = "string|table",
-  headers = { "map", of = "string|number|boolean|table" },
-  body = "string|function",
-  json = "any",
-  form = "table",
-  timeout = "seconds",
-  first_byte_timeout = "seconds",
-  idle_timeout = "seconds",
-  stream = "boolean",
-  max_body = "bytes",
-  redirects = { "integer", min = 0, max = 100 },
-  retry = "boolean",
-  idempotent = "boolean",
-  hash_key = "string|number",
-}
 
 ---@class neap.http.Client
 local Client = {}
@@ -87,27 +27,27 @@ local function parse_base(base, level)
   if url.query or url.fragment or url.userinfo then
     error("opts.base: expected no query, fragment or user", level + 1)
   end
-  local place
-  place, err = upstream.place(url)
-  if not place then error("opts.base: " .. err.message, level + 1) end
-  return place, url
-end
-
-local function read_retry(value, level)
-  if not value then return nil end
-  return retry.policy(retry.schema:read(value ~= true and value or nil, level + 1, "opts.retry"))
+  return upstream.place(url), url
 end
 
 ---Makes a client. Without `base` and `service` its calls take whole URLs. Connections are kept and shared
----by all clients of a worker.
+---by all clients of a worker but those with a `pool` of their own.
 ---@param opts? neap.http.ClientOptions
----@return neap.http.Client
+---@return neap.http.Client? client
+---@return neap.Error? err only what the option `tls` could not load
 function M.new(opts)
-  opts = client_schema:read(opts)
-  if opts.base and opts.service then error("opts: expected base or service, not both", 2) end
-  if opts.balancer and not opts.service then error("opts.balancer: is for a service", 2) end
-  local self = setmetatable({ opts = opts, headers = message.headers({}, opts.headers), prefix = "" }, Client)
-  self.policy = read_retry(opts.retry, 2)
+  local read, err = options.client(opts, 2)
+  if not read then return nil, err end
+  opts = read.opts
+  local self = setmetatable({
+    opts = opts,
+    wire = read.wire,
+    timeout = read.timeout,
+    policy = read.policy,
+    headers = message.headers({}, opts.headers),
+    prefix = "",
+    way = { tls = read.tls, tls_name = opts.tls_name, proxy = read.proxy },
+  }, Client)
   self.jar = opts.cookies and (opts.cookies == true and cookie.jar() or opts.cookies) or nil
   if opts.base then
     local place, url = parse_base(opts.base, 2)
@@ -115,7 +55,9 @@ function M.new(opts)
     self.upstream = upstream.origin(place)
   elseif opts.service then
     self.host = opts.service
-    self.upstream = upstream.service(opts.service, opts.balancer, 2)
+    self.upstream = upstream.service(opts.service, opts.balancer, read.tls ~= nil, 2)
+    self.way.tls_name = opts.tls_name or opts.service
+    self.way.proxy = read.proxy or false
   end
   return self
 end
@@ -129,15 +71,11 @@ local function locate(self, path, level)
     end
     local target = self.prefix .. path
     if target:sub(1, 1) ~= "/" then target = "/" .. target end
-    return self, target, self.host
+    return self.upstream, target, self.host
   end
   local url, err = core.parse_url(path)
   if not url then return nil, err end
-  local place
-  place, err = upstream.place(url)
-  if not place then return nil, err end
-  local route = { upstream = upstream.origin(place), policy = self.policy, jar = self.jar }
-  return route, url.target, url.host
+  return upstream.origin(upstream.place(url)), url.target, url.host
 end
 
 local function or_default(value, default)
@@ -149,36 +87,27 @@ end
 local function prepare(self, method, path, opts, level)
   schema.arg("method", method, "string", level + 1)
   schema.arg("path", path, "string", level + 1)
-  call_schema:check(opts, level + 1)
-  opts = opts or {}
-  local bodies = (opts.body and 1 or 0) + (opts.json ~= nil and 1 or 0) + (opts.form and 1 or 0)
-  if bodies > 1 then error("opts: expected one of body, json and form", level + 1) end
-  local route, target, host = locate(self, path, level + 1)
-  if not route then return nil, { failure = target } end
+  local wire, timeout
+  opts, wire, timeout = options.call(opts, self.wire, level + 1)
+  local to, target, host = locate(self, path, level + 1)
+  if not to then return nil, { failure = target } end
   local headers = message.headers(self.headers, opts.headers)
   local ok, body, err = pcall(message.body, opts, headers)
-  if not ok then error("opts.form." .. body, level + 1) end
+  if not ok then error("opts." .. body, level + 1) end
   ok, target = pcall(message.with_query, target, opts.query)
   if not ok then error("opts.query." .. target, level + 1) end
-  local defaults = self.opts
-  if opts.retry == false and route.policy then
-    route = { upstream = route.upstream, jar = route.jar }
-  end
+  wire.method, wire.target, wire.headers, wire.body = method, target, headers, body
+  if type(body) == "function" then wire.content_length = opts.content_length end
+  local route = { client = self, upstream = to, policy = opts.retry ~= false and self.policy or nil }
   return route, {
-    method = method,
-    target = target,
+    wire = wire,
     host = host,
-    headers = headers,
-    body = body,
     failure = err,
-    timeout = or_default(opts.timeout, defaults.timeout) or nil,
-    first_byte_timeout = or_default(opts.first_byte_timeout, defaults.first_byte_timeout) or nil,
-    idle_timeout = or_default(opts.idle_timeout, defaults.idle_timeout) or nil,
-    max_body = opts.max_body or defaults.max_body,
-    stream = opts.stream,
-    redirects = opts.redirects or defaults.redirects,
-    idempotent = opts.idempotent,
+    timeout = or_default(timeout, self.timeout) or nil,
+    redirects = opts.redirects or self.opts.redirects,
+    auth = or_default(opts.auth, self.opts.auth) or nil,
     hash_key = opts.hash_key and tostring(opts.hash_key),
+    on_interim = opts.on_interim or self.opts.on_interim,
   }
 end
 
@@ -203,13 +132,14 @@ local function request(self, method, path, opts, callback)
   return run(route, prepared)
 end
 
----Makes a call with any method.
+---Makes a call with any method. Of an error `err.phase` says where the call stood, and of ETIMEDOUT
+---`err.timeout` which bound it was (see neap.http.Timeouts).
 ---@param method string
 ---@param path string begins with "/"; or a whole URL, if the client has neither `base` nor `service`
 ---@param opts? neap.http.CallOptions
 ---@param callback? fun(res: neap.http.Response?, err: neap.Error?)
 ---@return neap.http.Response? res
----@return neap.Error? err ETIMEDOUT, ECONNREFUSED, ECONNRESET, EDNS, ENOENDPOINT, EPROTO, EREDIRECTS …
+---@return neap.Error? err ETIMEDOUT, ECONNREFUSED, ECONNRESET, EDNS, ETLS, EPROXY, ENOENDPOINT, EPROTO …
 function Client:request(method, path, opts, callback)
   return request(self, method, path, opts, callback)
 end
@@ -289,5 +219,29 @@ function Client:async()
   if not self.async_client then self.async_client = setmetatable({ client = self }, Async) end
   return self.async_client
 end
+
+---@class neap.http.PoolStats
+---@field open integer connections
+---@field idle integer … that are kept
+---@field waiting integer calls that wait for one
+---@field origins integer
+---@field calls integer made so far
+---@field reused integer … on a kept connection
+---@field retried integer … once more, on a fresh one
+---@field connects integer connections made
+
+---Numbers of the client's pool, or of the worker's if it has none of its own.
+---@return neap.http.PoolStats
+function Client:stats()
+  local pool = self.wire.pool
+  if pool then return pool:stats() end
+  return core.client_stats()
+end
+
+---Closes the connections of a client that has a pool of its own; its calls end with ECLOSED.
+function Client:close()
+  if self.wire.pool then self.wire.pool:close() end
+end
+Client.__close = Client.close
 
 return M

@@ -58,8 +58,20 @@ function M.headers(base, more)
   return out
 end
 
----The body that the options ask for; sets its content type unless there is one.
----@param opts { body?: string|function, json?: any, form?: table }
+local PIECE = 64 * 1024 -- bytes of a file that are read at a time
+
+-- What gives the pieces of a body that is an object.
+local function reader(body)
+  if io.type and io.type(body) then return function() return body:read(PIECE) end end
+  local ok, read = pcall(function() return body.read end)
+  if not ok or type(read) ~= "function" then
+    error(("body: expected string, function or something with a method read, got %s"):format(type(body)), 0)
+  end
+  return function() return read(body) end
+end
+
+---The body that the options ask for; sets its content type unless there is one. Raises for what is none.
+---@param opts { body?: any, json?: any, form?: table }
 ---@param headers table<string, any> lower-case names
 ---@return string|function|nil body
 ---@return neap.Error? err what has no JSON form
@@ -72,9 +84,13 @@ function M.body(opts, headers)
   end
   if opts.form then
     headers["content-type"] = headers["content-type"] or "application/x-www-form-urlencoded"
-    return M.encode_fields(opts.form, "form")
+    local ok, text = pcall(M.encode_fields, opts.form, "form")
+    if not ok then error("form." .. text, 0) end
+    return text
   end
-  return opts.body
+  local body = opts.body
+  if type(body) == "table" or type(body) == "userdata" then return reader(body) end
+  return body
 end
 
 return M

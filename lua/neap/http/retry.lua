@@ -40,7 +40,10 @@ local unreached = {
   EADDRNOTAVAIL = true,
   EDNS = true,
   ENOTFOUND = true, -- the name
+  EPROXY = true,
 }
+-- Nor was anything in these phases, whatever went wrong.
+local before = { dns = true, connect = true, proxy = true, tls = true }
 -- The request may have been acted on, or not.
 local uncertain = {
   ECONNRESET = true,
@@ -144,7 +147,7 @@ end
 ---@param err? neap.Error
 ---@return boolean
 function Policy:wants(method, idempotent, status, err)
-  if err and unreached[err.code] then return true end
+  if M.is_unreached(err) then return true end
   if idempotent == nil then idempotent = self.methods[method] or false end
   if not idempotent then return false end
   if err then return uncertain[err.code] or false end
@@ -155,7 +158,7 @@ end
 ---@param err? neap.Error
 ---@return boolean
 function M.is_unreached(err)
-  return err ~= nil and unreached[err.code] or false
+  return err ~= nil and (unreached[err.code] or before[err.phase]) or false
 end
 
 ---How long to wait before the next attempt.

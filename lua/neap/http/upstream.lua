@@ -1,11 +1,11 @@
 --- Where a client's calls go: one origin, or the instances of a service as a balancer picks them.
 
 local runtime = require "neap.core.runtime"
-local task = require "neap.task"
 
 local M = {}
 
 ---@class neap.http.Place
+---@field scheme string "http" or "https"
 ---@field host? string
 ---@field port? integer
 ---@field unix? string
@@ -18,14 +18,10 @@ end
 
 ---The place that a parsed URL names.
 ---@param url table from core.parse_url
----@return neap.http.Place?
----@return neap.Error?
+---@return neap.http.Place
 function M.place(url)
-  if url.scheme == "unix" then return { unix = url.unix, authority = "localhost" } end
-  if url.scheme ~= "http" then
-    return nil, task.error("ENOTSUP", ("%s: this version speaks no TLS"):format(url.scheme))
-  end
-  return { host = url.host, port = url.port, authority = authority(url.host, url.port) }
+  if url.scheme == "unix" then return { scheme = "http", unix = url.unix, authority = "localhost" } end
+  return { scheme = url.scheme, host = url.host, port = url.port, authority = authority(url.host, url.port) }
 end
 
 ---One pick of a balancer, released once: by `done`, or, when its task is cancelled or its answer
@@ -67,23 +63,26 @@ function Service:take(call, tried)
     { balancer = self.balancer, endpoint = endpoint, picked = endpoint, began = runtime.monotonic() },
     Lease
   )
-  if endpoint.path then return { unix = endpoint.path, authority = self.name }, lease end
+  local scheme = self.scheme
+  if endpoint.path then return { scheme = scheme, unix = endpoint.path, authority = self.name }, lease end
   local host, port = endpoint.host, endpoint.port
-  return { host = host, port = port, authority = authority(host, port) }, lease
+  return { scheme = scheme, host = host, port = port, authority = authority(host, port) }, lease
 end
 
 ---@param service string
 ---@param policy? string|neap.balancer.Policy|function|neap.Balancer a policy, or a balancer that stands
+---@param secure boolean its instances are called by https
 ---@param level integer whose fault an unknown policy is
-function M.service(service, policy, level)
+function M.service(service, policy, secure, level)
+  local scheme = secure and "https" or "http"
   if type(policy) == "userdata" or (type(policy) == "table" and getmetatable(policy) ~= nil) then
-    return setmetatable({ name = service, balancer = policy }, Service)
+    return setmetatable({ name = service, balancer = policy, scheme = scheme }, Service)
   end
   local balancer = require "neap.balancer"
   local ok, b, err = pcall(balancer.new, policy or "p2c", { service = service })
   if not ok then error((tostring(b):gsub("^[^:]+:%d+: ", "")), level + 1) end
   if not b then error(tostring(err), level + 1) end
-  return setmetatable({ name = service, balancer = b }, Service)
+  return setmetatable({ name = service, balancer = b, scheme = scheme }, Service)
 end
 
 -- One origin.
@@ -94,7 +93,7 @@ function Origin:take() return self.at end
 
 ---@param place neap.http.Place
 function M.origin(place)
-  return setmetatable({ at = place }, Origin)
+  return setmetatable({ at = place, scheme = place.scheme }, Origin)
 end
 
 return M

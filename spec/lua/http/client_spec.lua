@@ -152,7 +152,7 @@ describe("http.client", function()
   end)
 
   it("returns what is no URL, and what may not go on the wire, as an error", function()
-    local bad = { nowhere = "EINVAL", ["https://a/"] = "ENOTSUP", ["http://127.0.0.1:1/a b"] = "EINVAL" }
+    local bad = { nowhere = "EINVAL", ["gopher://a/"] = "EINVAL", ["http://127.0.0.1:1/a b"] = "EINVAL" }
     for url, code in pairs(bad) do
       local res, err = http.get(url)
       assert.is_nil(res)
@@ -194,8 +194,20 @@ describe("http.client", function()
         "opts: expected base or service, not both" },
       { "a balancer without a service", function() http.client { base = "http://a", balancer = "p2c" } end,
         "opts.balancer: is for a service" },
-      { "TLS", function() http.client { base = "https://a" } end,
-        "opts.base: https: this version speaks no TLS" },
+      { "a timeout said twice", function() http.client { timeout = 1, timeouts = { total = 1 } } end,
+        "opts: expected timeouts.total or timeout, not both" },
+      { "a misspelt phase", function() http.client { timeouts = { conect = 1 } } end,
+        "opts.timeouts.conect: unknown option (did you mean connect?)" },
+      { "a proxy of another kind", function() http.client { proxy = "socks5://a" } end,
+        "opts.proxy: the proxy's URL is not one: a URL starts with http:, https: or unix:" },
+      { "a misspelt limit of the pool", function() http.client { pool = { max_conections = 1 } } end,
+        "opts.pool.max_conections: unknown option" },
+      { "a misspelt option of TLS", function() http.client { tls = { certt = "x" } } end,
+        "opts.certt: unknown option" },
+      { "auth of two kinds", function() http.client { auth = { user = "a", bearer = "b" } } end,
+        "opts.auth: expected user and password, or bearer" },
+      { "a body that cannot be read", function() client:post("/", { body = {} }) end,
+        "opts.body: expected string, function or something with a method read, got table" },
       { "a base with a query", function() http.client { base = "http://a/?b" } end,
         "opts.base: expected no query, fragment or user" },
       { "a misspelt retry option", function() http.client { base = "http://a", retry = { attempt = 1 } } end,
