@@ -562,11 +562,13 @@ static void a_change_of_files_is_seen(void **state)
     assert_ok(np_tls_context_watch(server, NP_NS_PER_MS));
     struct np_timer hold; /* the watch alone keeps no loop alive */
     np_timer_init(&hold, &f->loop, NULL);
+    assert_ok(np_timer_start(&hold, 3600 * NP_NS_PER_SEC));
     char chain[16384];
     snprintf(chain, sizeof chain, "%s%s", leaf.cert_pem, ca.cert_pem);
     put(dir, "cert.pem", chain, cert, sizeof cert);
     while (np_tls_context_generation(server) == 0)
         uv_run(f->loop.uv, UV_RUN_ONCE);
+    np_timer_stop(&hold);
     np_tls_context_unref(server);
     np_test_tmpdir_remove(dir);
 }
