@@ -30,6 +30,18 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+STUCK = """
+local neap = require "neap"
+local app = neap.http.app()
+app:get("/worker", function() return tostring(neap.worker.id) end)
+app:get("/stuck", function()     -- exponential: minutes and more
+  return tostring(string.find(("a"):rep(40), ("a?"):rep(40) .. ("a"):rep(40)))
+end)
+local server = assert(neap.http.serve { app = app, port = 0 })
+if neap.worker.id == 0 then print("listening on " .. server.address) end
+"""
+
+
 def script(generation="one", port=0):
     return s.write("service.lua", SCRIPT.replace("@generation@", generation).replace("@port@", str(port)))
 
@@ -135,6 +147,28 @@ def readiness():
         s.equal(service.ended(), 0, "the exit code")
 
 
+def alive_beside_the_stuck():
+    """systemd hears that all live once a worker that is stuck was replaced."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(s.path("alive"))
+        notified.settimeout(s.PATIENCE)
+        service = s.Service(s.write("stuck.lua", STUCK), options=["--workers", "2", "--script-timeout", "0.2"],
+                            env={"NOTIFY_SOCKET": s.path("alive"), "WATCHDOG_USEC": "400000"})
+        s.on_worker(service.address(), 1).send("/stuck")
+        service.await_line("worker 1 is stuck and was replaced")
+        notified.setblocking(False)
+        try:
+            while notified.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+        notified.settimeout(s.PATIENCE)
+        while notified.recv(4096) != b"WATCHDOG=1\n":
+            pass
+        service.signal(signal.SIGTERM)
+        s.check(service.ended() in (0, 1), "the exit code")
+
+
 def watching():
     service = s.Service(script("one"), options=["--workers", "2", "--watch"])
     address = service.address()
@@ -149,4 +183,4 @@ def watching():
     stop(service)
 
 
-s.run(pid_file, log_file, another_user, a_socket_from_systemd, readiness, watching)
+s.run(pid_file, log_file, another_user, a_socket_from_systemd, readiness, alive_beside_the_stuck, watching)

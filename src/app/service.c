@@ -29,8 +29,10 @@ struct np_service {
     struct stat before; /* the script, when it had not been read yet; see watch_first */
     int log_fd;         /* ours; -1: none */
     struct np_timer alive;
-    unsigned asked;    /* workers that were asked whether they live */
-    unsigned answered; /* … and answered since */
+    unsigned round;    /* of asking the workers whether they live … */
+    unsigned asked;    /* … so many in this one … */
+    unsigned answered; /* … of which so many have answered */
+    unsigned replaced; /* the host's, when they were asked */
     bool failed;
 };
 
@@ -38,8 +40,8 @@ struct np_service {
 
 static void answer_alive(struct np_worker *w0, void *arg)
 {
-    (void)w0;
-    ((struct np_service *)arg)->answered++;
+    struct np_service *s = w0->host->options.user;
+    if (s->round == (unsigned)(uintptr_t)arg) s->answered++;
 }
 
 static void ask_alive(struct np_worker *w, void *arg)
@@ -47,17 +49,25 @@ static void ask_alive(struct np_worker *w, void *arg)
     np_worker_call(w->host->workers[0], answer_alive, arg);
 }
 
+static void ask_all(struct np_service *s)
+{
+    neap_t *n = s->host;
+    s->asked = s->answered = 0;
+    s->replaced = n->replaced;
+    s->round++;
+    for (unsigned i = 1; i < n->options.workers; i++) {
+        if (np_worker_call(n->workers[i], ask_alive, (void *)(uintptr_t)s->round)) s->asked++;
+    }
+}
+
 static void on_alive(struct np_timer *t)
 {
     struct np_service *s = np_container_of(t, struct np_service, alive);
     neap_t *n = s->host;
-    if (s->answered >= s->asked) {
-        np_notify_watchdog(&s->notify);
-        s->asked = s->answered = 0;
-        for (unsigned i = 1; i < n->options.workers; i++) {
-            if (np_worker_call(n->workers[i], ask_alive, s)) s->asked++;
-        }
-    }
+    bool all = s->answered >= s->asked;
+    if (all) np_notify_watchdog(&s->notify);
+    /* One that was replaced does not answer any more. */
+    if (all || s->replaced != n->replaced) ask_all(s);
     if (np_timer_start(t, s->notify.watchdog / 2) != NEAP_OK)
         np_logf(n->log, NP_LOG_WARN, "no memory to go on telling systemd that we live");
 }

@@ -47,6 +47,7 @@ struct neap {
      * that are stuck. */
     _Atomic(struct np_worker *) *workers;
     struct np_link deposed;    /* of struct np_worker: their threads may still run */
+    unsigned replaced;         /* how often one was replaced; worker 0's */
     struct np_sources sources; /* what was loaded, for the workers and for reloads */
     struct np_reload reload;
     atomic_uint generation;     /* how often it was reloaded; any thread */

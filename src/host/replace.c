@@ -60,6 +60,7 @@ static void put_in_place(neap_t *n, struct np_worker *old, struct np_worker *w)
     enum neap_err err = NEAP_OK;
     n->workers[old->id] = w;
     np_list_push_back(&n->deposed, &old->link);
+    n->replaced++;
     for (size_t i = 0; i < n->sources.len && !err; i++)
         err = np_worker_load(w, n->sources.list[i]);
     np_worker_call(w, substituted, NULL);
