@@ -255,7 +255,8 @@ enum neap_err np_http1_fail_from_llhttp(struct np_http1_parser *p, llhttp_errno_
     if (in_head && p->type == NP_HTTP1_REQUEST) {
         if (p->ll.method == HTTP_PRI || code == HPE_PAUSED_H2_UPGRADE)
             return np_http1_fail(p, 505, NEAP_ENOTSUP, "HTTP/2 is not spoken here");
-        if (code == HPE_INVALID_METHOD && only_method_unknown(p))
+        /* … a constant: one of RTSP's */
+        if ((code == HPE_INVALID_METHOD || code == HPE_INVALID_CONSTANT) && only_method_unknown(p))
             return np_http1_fail(p, 501, NEAP_ENOTSUP, "unknown method");
     }
     if (code == HPE_INVALID_VERSION && strcmp(why, "Invalid HTTP version") == 0)
