@@ -138,5 +138,7 @@ int np_open_http(lua_State *L)
     np_http_add_server(L);
     np_http_add_client(L);
     np_http_add_url(L);
+    np_http_add_compress(L);
+    np_http_add_decompress(L);
     return 1;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "script/bind_http.h"
+#include "script/bind_http_compress.h"
 #include "script/bind_http_reqbody.h"
 #include "script/json.h"
 #include "script/luax.h"
@@ -35,6 +36,10 @@ static int status_of(const struct np_http_req *r, enum neap_err err)
     case NEAP_ENETUNREACH:
     case NEAP_EPROTO:
     case NEAP_EDNS:
+    case NEAP_ENOTFOUND: /* a name that is to be connected to */
+    case NEAP_ETLS:
+    case NEAP_EPROXY:
+    case NEAP_EREDIRECTS:
         return 502;
     default:
         return 500;
@@ -115,6 +120,20 @@ static int respond(lua_State *L, struct np_http_req *r, struct np_http_req_head 
     return np_http_req_respond(L, r, head, body, type) == 1 ? 0 : lua_error(L);
 }
 
+/* A long body that is compressed: other tasks get their turns in between. */
+static int answer_in_pieces(lua_State *L, lua_Integer status, int body, int headers,
+                            const struct np_http_req_head *head, const char *type)
+{
+    bool named = np_has_header(head->headers, head->n, "content-type");
+    luaL_checkstack(L, 8, NULL);
+    lua_pushvalue(L, 1);
+    lua_pushinteger(L, status);
+    lua_pushvalue(L, body);
+    lua_pushvalue(L, headers);
+    lua_pushstring(L, named ? NULL : type);
+    return answer_in_lua(L, "pieces", 5);
+}
+
 static int answer_bytes(lua_State *L, struct np_http_req *r, lua_Integer status, int body,
                         int headers)
 {
@@ -122,6 +141,8 @@ static int answer_bytes(lua_State *L, struct np_http_req *r, lua_Integer status,
     struct np_bytes b = {NULL, 0};
     if (!lua_isnil(L, body)) b.p = lua_tolstring(L, body, &b.n);
     np_http_req_read_head(L, status, headers, &head);
+    if (np_http_compress_in_pieces(r, &head, TEXT, b.n))
+        return answer_in_pieces(L, status, body, headers, &head, TEXT);
     return respond(L, r, &head, b, TEXT);
 }
 
@@ -133,6 +154,10 @@ static int answer_json(lua_State *L, struct np_http_req *r, lua_Integer status, 
     struct np_bytes b;
     np_http_req_read_head(L, status, headers, &head);
     if (np_json_encode_bytes(L, body, NULL, &b.p, &b.n)) return lua_error(L);
+    if (np_http_compress_in_pieces(r, &head, JSON, b.n)) {
+        lua_pushlstring(L, b.p, b.n);
+        return answer_in_pieces(L, status, lua_gettop(L), headers, &head, JSON);
+    }
     return respond(L, r, &head, b, JSON);
 }
 
@@ -173,6 +198,7 @@ static int answer_nothing(lua_State *L, struct np_http_req *r, int first)
     bool begun = r->answered;
     bool failed = begun && !lua_isnil(L, first + 1);
     if (failed) log_returned_error(r, L, first + 1);
+    if (begun && !failed && np_http_req_put_end(r)) failed = true;
     r->answered = true;
     np_http_req_detach(r, NEAP_ECLOSED);
     if (failed) {

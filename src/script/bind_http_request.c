@@ -4,18 +4,20 @@
 #include <string.h>
 
 #include "script/bind_http.h"
+#include "script/bind_http_compress.h"
 #include "script/bind_http_reqbody.h"
 #include "script/luax.h"
 
 #define REQUEST "neap.http.request"
 #define FIELDS 1 /* user value: what the script set, and what was computed */
 #define BODY 2   /* user value: the body's userdata */
+#define TEXT "text/plain; charset=utf-8"
 
 enum field { METHOD = 1, TARGET, PATH, QUERY_STRING, VERSION, HEADERS, TRAILERS, REMOTE };
 
 struct np_http_req *np_http_req_push(lua_State *L, struct np_http_exchange *x, struct np_task *t)
 {
-    struct np_http_req *r = lua_newuserdatauv(L, sizeof *r, 3);
+    struct np_http_req *r = lua_newuserdatauv(L, sizeof *r, 4);
     memset(r, 0, sizeof *r);
     luaL_setmetatable(L, REQUEST);
     r->x = x;
@@ -30,6 +32,7 @@ void np_http_req_detach(struct np_http_req *r, enum neap_err why)
     r->x->user = NULL;
     r->x = NULL;
     r->why = why;
+    np_http_compress_drop(r);
     np_wake(&r->drain, why);
     if (r->body) np_http_reqbody_end(r->body, why);
 }
@@ -229,8 +232,12 @@ int np_http_req_respond(lua_State *L, struct np_http_req *r, struct np_http_req_
                         struct np_bytes body, const char *content_type)
 {
     if (!r->x) return np_fail(L, NEAP_ECLOSED, NULL); /* by a finaliser, meanwhile */
+    struct np_http_compressed z;
+    np_buf_init(&z.body);
     if (body.p) add_content_type(head->headers, &head->n, content_type);
+    if (r->plan) np_http_compress_whole(r, head, &body, &z);
     enum neap_err err = np_http_respond(r->x, head->status, head->headers, head->n, body.p, body.n);
+    np_buf_fini(&z.body);
     if (err) return fail_answer(L, err);
     r->answered = true;
     np_http_req_detach(r, NEAP_ECLOSED);
@@ -256,7 +263,9 @@ static int request_respond(lua_State *L)
     struct np_http_req_head head;
     np_http_req_read_head(L, status, 4, &head);
     np_http_req_keep(L, 1, r);
-    return np_http_req_respond(L, r, &head, body, "text/plain; charset=utf-8");
+    if (np_http_compress_in_pieces(r, &head, TEXT, body.n))
+        return np_http_compress_respond(L, &head, TEXT);
+    return np_http_req_respond(L, r, &head, body, TEXT);
 }
 
 /* req:start(status, [headers], [length]) → true | nil, err: begins a streamed answer */
@@ -265,12 +274,16 @@ static int request_start(lua_State *L)
     struct np_http_req *r = np_http_req_check_unanswered(L);
     if (!r->x) return np_http_req_gone(L, r);
     lua_Integer status = luaL_checkinteger(L, 2);
-    lua_Integer length = luaL_optinteger(L, 4, -1);
+    int64_t length = luaL_optinteger(L, 4, -1);
     luaL_argcheck(L, length >= -1, 4, "must not be negative");
     struct np_http_req_head head;
     np_http_req_read_head(L, status, 3, &head);
     if (!r->x) return np_fail(L, NEAP_ECLOSED, NULL);
+    struct np_http_compressed z;
+    if (r->plan) np_http_compress_begin(L, r, &head, &length, &z);
+    if (!r->x) return np_fail(L, NEAP_ECLOSED, NULL);
     enum neap_err err = np_http_start(r->x, head.status, head.headers, head.n, length);
+    if (err) np_http_compress_drop(r);
     if (err) return fail_answer(L, err);
     r->answered = true;
     lua_pushboolean(L, 1);
@@ -301,7 +314,8 @@ static int request_write(lua_State *L)
     if (!r->x) return np_http_req_gone(L, r);
     if (!r->answered) return np_misuse(L, "write before start");
     if (np_waiting(&r->drain)) return np_misuse(L, "another task is writing this answer");
-    enum neap_err err = np_http_write(r->x, data, n);
+    if (r->coder && n > NP_HTTP_COMPRESS_WHOLE) return np_http_compress_write(L);
+    enum neap_err err = np_http_req_put(r, data, n);
     if (err) return np_fail(L, err, NULL);
     if (np_http_writable(r->x)) return write_k(L, NEAP_OK, NULL);
     return np_wait(L, &r->drain, NP_NO_TIMEOUT, cancel_drain, write_k, NULL);
@@ -318,7 +332,8 @@ static int request_finish(lua_State *L)
     np_http_req_keep(L, 1, r);
     struct np_http_exchange *x = r->x;
     if (!x) return 0;
-    enum neap_err err = n ? np_http_finish_with(x, trailers, n) : NEAP_OK;
+    enum neap_err err = np_http_req_put_end(r);
+    if (!err && n) err = np_http_finish_with(x, trailers, n);
     if (err == NEAP_EINVAL)
         return np_misuse(L, "the trailers have a field that may not stand there");
     np_http_req_detach(r, NEAP_ECLOSED);

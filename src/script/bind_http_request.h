@@ -13,6 +13,8 @@
 #include "script/state.h"
 
 struct np_http_reqbody;
+struct np_http_plan;
+struct np_http_coder;
 
 /* The head, its slices pointing behind it. */
 struct np_http_kept {
@@ -27,9 +29,15 @@ struct np_http_req {
     struct np_task *task;         /* that handles it */
     struct np_http_reqbody *body; /* made when the script wants it; user value 2 holds it */
     struct np_wait drain;         /* a streamed answer waits here */
-    bool answered;                /* an answer was begun or given */
-    enum neap_err why;            /* there is no exchange any more; NEAP_ECLOSED: answered */
+    /* How its answer is compressed (bind_http_compress.h); user value 4 holds the one that is set.
+     */
+    const struct np_http_plan *plan; /* before it is begun; NULL: not at all */
+    struct np_http_coder *coder;     /* a streamed one that is */
+    bool answered;                   /* an answer was begun or given */
+    enum neap_err why;               /* there is no exchange any more; NEAP_ECLOSED: answered */
 };
+
+enum { NP_HTTP_REQ_CODING = 4 };
 
 /* Creates the handle for `x` and pushes it; sets x->user. */
 struct np_http_req *np_http_req_push(lua_State *L, struct np_http_exchange *x, struct np_task *t);
@@ -58,7 +66,7 @@ void np_http_req_on_drain(struct np_http_exchange *x);
 struct np_http_req_head {
     int status;
     size_t n;
-    struct np_http_header headers[NP_LUA_MAX_HEADERS + 1];
+    struct np_http_header headers[NP_LUA_MAX_HEADERS + 3]; /* of which three are neap's own */
 };
 /* The status is any integer of the script's; `headers` the index of a table or nil. Raises misuse.
  */

@@ -1,6 +1,8 @@
 --- Answers that take time to send: a function's pieces, and a client's response passed on. The binding
 --- of the server calls these for what a handler returned.
 
+local task = require "neap.core.task"
+
 local M = {}
 
 local gone = { ECONNRESET = true, ECONNABORTED = true, EPIPE = true, ECLOSED = true }
@@ -33,6 +35,56 @@ function M.stream(req, status, body, headers)
     if not ok then return cannot_send(err) end
   end
   req:finish()
+end
+
+-- --- long bodies that are compressed: other tasks have their turns in between
+
+local PIECE = 32768
+
+---Writes what is long in pieces.
+---@param req neap.http.Request
+---@param data string
+---@return true? ok
+---@return neap.Error? err
+function M.write_pieces(req, data)
+  for i = 1, #data, PIECE do
+    if i > 1 then task.yield() end
+    local ok, err = req:write(data:sub(i, i + PIECE - 1))
+    if not ok then return nil, err end
+  end
+  return true
+end
+
+---Answers with a whole body in pieces, and with `content_type` if there is one.
+---@param req neap.http.Request
+---@param status integer
+---@param body string
+---@param headers? table
+---@param content_type? string
+---@return true? ok
+---@return neap.Error? err
+function M.respond_pieces(req, status, body, headers, content_type)
+  if content_type then
+    local typed = { ["content-type"] = content_type }
+    for name, value in pairs(headers or {}) do typed[name] = value end
+    headers = typed
+  end
+  local ok, err = req:start(status, headers, #body)
+  if ok and req.method ~= "HEAD" then ok, err = M.write_pieces(req, body) end
+  if not ok then return nil, err end
+  req:finish()
+  return true
+end
+
+---The same for a body that a handler returned.
+---@param req neap.http.Request
+---@param status integer
+---@param body string
+---@param headers? table
+---@param content_type? string
+function M.pieces(req, status, body, headers, content_type)
+  local ok, err = M.respond_pieces(req, status, body, headers, content_type)
+  return ok or cannot_send(err)
 end
 
 -- What belongs to one connection (RFC 9110, 7.6.1), and what our server writes itself.

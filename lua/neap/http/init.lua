@@ -11,7 +11,9 @@ local app = require "neap.http.app"
 local client = require "neap.http.client"
 local conditional = require "neap.http.conditional"
 local cookie = require "neap.http.cookie"
+local compress = require "neap.http.compress"
 local core = require "neap.core.http"
+local decompress = require "neap.http.decompress"
 local json = require "neap.json"
 local message = require "neap.http.message"
 local negotiate = require "neap.http.negotiate"
@@ -26,7 +28,9 @@ local M = {
   conditional = conditional,
   files = static.files,
   not_acceptable = negotiate.not_acceptable,
+  compress = compress.answers,
   cookie = cookie,
+  decompress = decompress.requests,
   parse_url = core.parse_url,
   resolve_url = core.resolve_url,
   encode = core.encode,
@@ -94,22 +98,33 @@ methods.accepts_language = negotiate.accepts_language
 ---@field handshake_timeout? number seconds; default 10
 ---@field backlog? integer
 ---@field reuse_port? boolean
+---@field compress? boolean|neap.http.CompressOptions answers, by what the client accepts; default false
+---@field decompress? boolean|neap.http.DecompressOptions requests' bodies; default false
+
+-- The options as C has them: what stands around the handler is in the handler.
+local function with_handler(opts)
+  local copy = {}
+  for k, v in pairs(opts) do copy[k] = v end
+  copy.app, copy.compress, copy.decompress = nil, nil, nil
+  if opts.app ~= nil then
+    if type(opts.app) ~= "table" or type(opts.app.handler) ~= "function" then
+      error("opts.app: expected neap.http.app, got " .. type(opts.app), 3)
+    end
+    if opts.handler ~= nil then error("opts: expected app or handler, not both", 3) end
+    copy.handler = opts.app.handler
+  end
+  if type(copy.handler) ~= "function" then return copy end
+  copy.handler = decompress.around(opts.decompress, opts.max_body_bytes, copy.handler)
+  copy.handler = compress.around(opts.compress, copy.handler)
+  return copy
+end
 
 ---Serves an app. Each request runs its handler in a task, which is cancelled when the client leaves.
 ---@param opts neap.http.ServeOptions
 ---@return neap.http.Server? server
 ---@return neap.Error? err EADDRINUSE, EACCES …
 function M.serve(opts)
-  if type(opts) == "table" and opts.app ~= nil then
-    if type(opts.app) ~= "table" or type(opts.app.handler) ~= "function" then
-      error("opts.app: expected neap.http.app, got " .. type(opts.app), 2)
-    end
-    if opts.handler ~= nil then error("opts: expected app or handler, not both", 2) end
-    local copy = {}
-    for k, v in pairs(opts) do copy[k] = v end
-    copy.app, copy.handler = nil, opts.app.handler
-    opts = copy
-  end
+  if type(opts) == "table" then opts = with_handler(opts) end
   local ok, server, err = pcall(core.serve, opts)
   if not ok then error((server:gsub("^%S+:%d+: ", "")), 2) end
   return server, err
