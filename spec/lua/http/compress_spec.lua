@@ -148,16 +148,19 @@ describe("compress", function()
 
   it("knows types", function()
     local function typed(kind, types)
-      local res = answer(function() return 200, text, { ["content-type"] = kind } end, "gzip", { types = types })
+      local function handler() return 200, text, { ["content-type"] = kind } end
+      local res = answer(handler, "gzip", { types = types })
       return res.headers["content-encoding"] == "gzip"
     end
     for _, kind in ipairs {
-      "text/html; charset=utf-8", "TEXT/HTML", "application/json", "application/problem+json", "image/svg+xml",
-      "application/javascript ; x=y", "font/ttf", "application/wasm",
+      "text/html; charset=utf-8", "TEXT/HTML", "application/json", "application/problem+json",
+      "image/svg+xml", "application/javascript ; x=y", "font/ttf", "application/wasm",
     } do
       assert.is_true(typed(kind), kind)
     end
-    for _, kind in ipairs { "image/jpeg", "font/woff2", "video/mp4", "application/gzip", "application/octet-stream" } do
+    for _, kind in ipairs {
+      "image/jpeg", "font/woff2", "video/mp4", "application/gzip", "application/octet-stream",
+    } do
       assert.is_false(typed(kind), kind)
     end
     assert.is_true(typed("image/png", { "image/*" }))
@@ -236,7 +239,8 @@ describe("compress", function()
   it("passes on what another server has sent", function()
     local function origin(req)
       if req.path == "/coded" then
-        return 200, coding.compress(text, "gzip"), { ["content-encoding"] = "gzip", ["content-type"] = "text/x" }
+        local headers = { ["content-encoding"] = "gzip", ["content-type"] = "text/x" }
+        return 200, coding.compress(text, "gzip"), headers
       end
       return text
     end
@@ -256,7 +260,8 @@ describe("compress", function()
 
   it("is a middleware, too", function()
     local app = http.app()
-    app:get("/small", http.compress { min_bytes = 1, level = 9 }, function() return "small small small small" end)
+    local tiny = http.compress { min_bytes = 1, level = 9 }
+    app:get("/small", tiny, function() return "small small small small" end)
     app:get("/plain", function() return text end)
     serving({ app = app }, function(url)
       local call = { headers = { ["accept-encoding"] = "gzip" } }
