@@ -5,6 +5,7 @@
 ---@class neap
 ---@field balancer neap.balancer
 ---@field bus neap.bus
+---@field cidr neap.cidr
 ---@field coding neap.coding
 ---@field crypto neap.crypto
 ---@field dns neap.dns

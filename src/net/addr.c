@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <net/if.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
@@ -51,6 +52,20 @@ void np_addr_format_ip(const struct sockaddr *sa, char *out, size_t size)
     } else {
         out[0] = '\0';
     }
+}
+
+enum neap_err np_addr_from_path(const char *path, struct sockaddr_un *out, socklen_t *len)
+{
+    size_t n = strlen(path);
+    bool abstract = *path == '@';
+    if (n == 0 || n >= sizeof out->sun_path || (abstract && n == 1)) return NEAP_EINVAL;
+    memset(out, 0, sizeof *out);
+    out->sun_family = AF_UNIX;
+    memcpy(out->sun_path, path, n);
+    if (abstract) out->sun_path[0] = '\0';
+    /* Of an abstract name every byte counts, so it ends where it ends. */
+    *len = abstract ? (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n) : sizeof *out;
+    return NEAP_OK;
 }
 
 static void format_unix(const struct sockaddr_un *un, char *out, size_t size)

@@ -22,6 +22,11 @@ NEAP_MUST_CHECK enum neap_err np_addr_from_ip(const char *ip, int port, union np
 void np_addr_format(const struct sockaddr *sa, char *out, size_t size);
 /* The address alone, no port, no brackets. */
 void np_addr_format_ip(const struct sockaddr *sa, char *out, size_t size);
+/* A unix socket's path, 1 to 107 bytes; "@name" is the abstract socket of that name, which has no
+ * file ("./@name" is a file). NEAP_EINVAL. */
+struct sockaddr_un;
+NEAP_MUST_CHECK enum neap_err np_addr_from_path(const char *path, struct sockaddr_un *out,
+                                                socklen_t *len);
 int np_addr_port(const struct sockaddr *sa);
 socklen_t np_addr_len(const struct sockaddr *sa);
 

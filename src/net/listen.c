@@ -77,6 +77,20 @@ static bool is_stale(const struct sockaddr_un *addr)
     return stale;
 }
 
+/* No file: nothing to replace, nothing to remove, and no permissions. */
+static enum neap_err prepare_abstract(int fd, const struct sockaddr_un *addr, socklen_t len,
+                                      const char *path, const struct np_listen_options *opts,
+                                      struct neap_errinfo *info)
+{
+    if (opts->unix_mode)
+        return np_err_set(info, NEAP_EINVAL, "cannot listen on %s: an abstract socket has no mode",
+                          path);
+    if (bind(fd, (const struct sockaddr *)addr, len) < 0 ||
+        listen(fd, opts->backlog > 0 ? opts->backlog : SOMAXCONN) < 0)
+        return failed(info, "listen on", path);
+    return NEAP_OK;
+}
+
 static enum neap_err prepare_unix(int fd, const struct sockaddr_un *addr,
                                   const struct np_listen_options *opts, struct neap_errinfo *info)
 {
@@ -102,15 +116,15 @@ static enum neap_err prepare_unix(int fd, const struct sockaddr_un *addr,
 enum neap_err np_listen_unix_socket(const char *path, const struct np_listen_options *opts,
                                     int *out, struct neap_errinfo *info)
 {
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    size_t n = strlen(path);
-    if (n == 0 || n >= sizeof addr.sun_path)
+    struct sockaddr_un addr;
+    socklen_t len;
+    if (np_addr_from_path(path, &addr, &len))
         return np_err_set(info, NEAP_EINVAL, "a socket's path has 1 to %zu bytes, got %zu",
-                          sizeof addr.sun_path - 1, n);
-    memcpy(addr.sun_path, path, n);
+                          sizeof addr.sun_path - 1, strlen(path));
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return failed(info, "make a socket for", path);
-    enum neap_err err = prepare_unix(fd, &addr, opts, info);
+    enum neap_err err = *path == '@' ? prepare_abstract(fd, &addr, len, path, opts, info)
+                                     : prepare_unix(fd, &addr, opts, info);
     if (err)
         close(fd);
     else

@@ -308,7 +308,7 @@ enum neap_err np_unix_listen(struct np_loop *loop, const char *path,
     err = listener_new(loop, fd, &np_unix_ops, h, arg, &l, info);
     if (err) {
         close(fd);
-        unlink(path);
+        if (*path != '@') unlink(path);
         return err;
     }
     struct stat st;

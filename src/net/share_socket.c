@@ -146,7 +146,7 @@ static enum neap_err first_unix(struct np_share_group *g, const struct np_share_
     if (fd < 0) {
         enum neap_err err = np_listen_unix_socket(p->path, p->opts, &fd, info);
         if (err) return err;
-        if (lstat(p->path, &st) == 0) {
+        if (*p->path != '@' && lstat(p->path, &st) == 0) {
             g->path_dev = st.st_dev;
             g->path_ino = st.st_ino;
         }

@@ -206,6 +206,7 @@ static void op_close(struct np_stream *s)
 {
     struct np_uvstream *u = np_uvstream_of(s);
     if (u->dialling) np_dialling_cancel(u);
+    if (u->opening) np_defer_cancel(&u->req.opened);
     uv_close(&u->uv.handle, on_closed);
 }
 
@@ -299,6 +300,7 @@ enum neap_err np_uvstream_new(struct np_loop *loop, const struct np_stream_ops *
     u->uv.handle.data = u;
     np_buf_init(&u->sending);
     u->dialling = NULL;
+    u->opening = false;
     np_stream_init(&u->s, ops, loop, state);
     *out = u;
     return NEAP_OK;

@@ -20,7 +20,9 @@ struct np_uvstream {
         uv_connect_t connect;
         uv_write_t write;
         uv_shutdown_t shutdown;
+        struct np_defer opened; /* an abstract socket has connected; while `opening` */
     } req;
+    bool opening;
     struct np_buf sending;        /* what the write under way is made of; does not move */
     struct np_dialling *dialling; /* while connecting by TCP */
 };

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "script/bind_http_front.h"
 #include "script/luax.h"
 #include "script/modules.h"
 
@@ -135,6 +136,7 @@ int np_open_http(lua_State *L)
 {
     lua_createtable(L, 0, 16);
     np_http_add_request(L);
+    np_http_add_front(L);
     np_http_add_server(L);
     np_http_add_client(L);
     np_http_add_url(L);

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "script/bind_http.h"
 #include "script/bind_http_answer.h"
+#include "script/bind_http_front.h"
 #include "script/bind_http_request.h"
 #include "script/bind_tls.h"
 #include "script/luax.h"
@@ -278,6 +279,7 @@ struct serve_options {
     struct np_listen_options listen;
     const char *host;
     const char *path;
+    struct np_http_front front;
     size_t max_body;
     size_t max_requests;
     int port;
@@ -304,6 +306,7 @@ static const struct np_opt serve_spec[] = {
     {"max_requests", NP_OPT_SIZE, offsetof(struct serve_options, max_requests), 0, 0},
     {"allow_half_close", NP_OPT_BOOL, offsetof(struct serve_options, half_close), 0, 0},
     {"server_name", NP_OPT_STRING, offsetof(struct serve_options, http.server_name), 0, 0},
+    NP_HTTP_FRONT_OPTS(struct serve_options, front),
     {"tls", NP_OPT_ANY, 0, 0, 0},
     {"handshake_timeout", NP_OPT_SECONDS, offsetof(struct serve_options, http.handshake_timeout), 0,
      0},
@@ -372,18 +375,20 @@ static int http_serve(lua_State *L)
     if (np_ltls_option(L, 3, "opts.tls", NP_LTLS_SERVER, &o.http.tls, &info))
         return np_fail_info(L, &info);
     lua_remove(L, 3); /* 3 is the context now, if any */
+    np_http_front_read(L, 1, &o.front, &o.http);
     o.listen.share = np_script_of(L)->share;
     o.listen.busy = busy;
     o.listen.busy_len = sizeof busy - 1;
     struct lua_server *ls = new_server(L);
+    int self = lua_gettop(L);
     enum neap_err err = open_server(ls, &o, &info);
     if (err) return np_fail_info(L, &info); /* the userdata's finaliser closes what was made */
     lua_pushvalue(L, 2);
     ls->handler_ref = np_ref(L);
-    lua_pushvalue(L, 4);
+    lua_pushvalue(L, self);
     ls->self_ref = np_ref(L);
     np_drain_add(&ls->script->shutdown, &ls->drain);
-    lua_settop(L, 4);
+    lua_settop(L, self);
     return 1;
 }
 

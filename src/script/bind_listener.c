@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "script/bind_proxy.h"
 #include "script/bind_tls.h"
 
 #define TYPE "neap.listener"
@@ -20,6 +21,7 @@ struct llistener {
     struct np_script *script; /* NULL once the state closes */
     struct np_listener *l;    /* NULL when its transport is gone */
     struct llistener **handle;
+    struct np_proxied *proxied; /* in front of it, or NULL */
     struct np_llistener_options opts;
     bool has_handler;
     bool closed;
@@ -84,6 +86,8 @@ static void close_listener(struct llistener *ll)
     if (ll->closed) return;
     ll->closed = true;
     if (ll->l) np_listener_close(ll->l);
+    if (ll->proxied) np_proxied_close(ll->proxied);
+    ll->proxied = NULL;
     if (!ll->has_handler) drop_shaking(ll); /* with one, they are served like those before */
     drop_accepted(ll);
     np_wake_all(&ll->acceptors, NEAP_ECLOSED);
@@ -283,9 +287,10 @@ static enum neap_err shake(struct conn *c, struct np_stream *s)
     return NEAP_OK;
 }
 
-static void on_accept(struct np_listener *l, struct np_stream *s)
+/* It has been accepted, and its PROXY header read if it has one. */
+static void take(void *arg, struct np_stream *s)
 {
-    struct llistener *ll = np_listener_arg(l);
+    struct llistener *ll = arg;
     bool plain = !ll->opts.tls;
     struct conn *c = np_alloc(sizeof *c);
     struct np_lstream *ls = c && plain ? np_lstream_new(ll->script, &ll->opts.stream) : NULL;
@@ -302,9 +307,21 @@ static void on_accept(struct np_listener *l, struct np_stream *s)
     }
 }
 
-bool np_llistener_read_tls(lua_State *L, int opts_idx, struct np_llistener_options *out)
+static void on_accept(struct np_listener *l, struct np_stream *s)
+{
+    struct llistener *ll = np_listener_arg(l);
+    if (ll->proxied)
+        np_proxied_take(ll->proxied, s);
+    else
+        take(ll, s);
+}
+
+bool np_llistener_read_layers(lua_State *L, int opts_idx, struct np_llistener_options *out)
 {
     struct neap_errinfo info = {0};
+    lua_getfield(L, opts_idx, "proxy_protocol");
+    out->is_proxied = np_lproxy_listen_option(L, -1, "opts.proxy_protocol", &out->proxied);
+    lua_remove(L, -2);
     lua_getfield(L, opts_idx, "tls");
     enum neap_err err = np_ltls_option(L, -1, "opts.tls", NP_LTLS_SERVER, &out->tls, &info);
     lua_remove(L, -2);
@@ -420,6 +437,7 @@ void np_llistener_open(lua_State *L)
                                     {"__tostring", listener_tostring},
                                     {NULL, NULL}};
     np_lstream_open(L);
+    np_lproxy_open(L);
     np_type_new(L, TYPE, NULL, meta);
 }
 
@@ -460,8 +478,10 @@ int np_llistener_new(lua_State *L, const struct np_llistener_options *opts, int 
         lua_pushvalue(L, -1);
         ll->self_ref = np_ref(L);
     }
-    enum neap_err err =
-        make(ll->script->loop, where, &ll->opts.listen, &handler, ll, &ll->l, &info);
+    struct np_loop *loop = ll->script->loop;
+    if (opts->is_proxied && np_proxied_new(loop, &opts->proxied, take, ll, &ll->proxied))
+        return np_fail(L, NEAP_ENOMEM, NULL);
+    enum neap_err err = make(loop, where, &ll->opts.listen, &handler, ll, &ll->l, &info);
     if (err) {
         release(ll);
         return np_fail_info(L, &info);

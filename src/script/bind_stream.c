@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "net/dial.h"
+#include "script/bind_proxy.h"
 #include "script/bind_tls.h"
 #include "script/modules.h"
 
@@ -330,6 +331,7 @@ static void make_type(lua_State *L)
     luaL_setfuncs(L, np_lstream_read_methods, 0);
     luaL_setfuncs(L, np_lstream_write_methods, 0);
     luaL_setfuncs(L, np_ltls_stream_methods, 0);
+    luaL_setfuncs(L, np_lproxy_stream_methods, 0);
     lua_pop(L, 2);
 }
 

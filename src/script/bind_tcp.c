@@ -3,6 +3,7 @@
 
 #include "script/bind_dial.h"
 #include "script/bind_listener.h"
+#include "script/bind_proxy.h"
 #include "script/modules.h"
 
 struct where {
@@ -30,7 +31,7 @@ static const struct np_opt connect_spec[] = {
     {"timeout", NP_OPT_SECONDS, offsetof(struct connect_options, dial.timeout), 0, 0},
     {"no_delay", NP_OPT_BOOL, offsetof(struct connect_options, dial.no_delay), 0, 0},
     {"keep_alive", NP_OPT_INT, offsetof(struct connect_options, dial.keep_alive), 0, 32767},
-    NP_DIAL_TLS_OPTS(struct connect_options, server_name),
+    NP_DIAL_LAYER_OPTS(struct connect_options, server_name),
     NP_LSTREAM_OPTS(struct connect_options, stream),
     {0}};
 
@@ -57,10 +58,11 @@ static int tcp_connect(lua_State *L)
     struct where w = {check_host(L, 1), check_port(L, 2)};
     lua_settop(L, 3);
     np_opts_read(L, 3, "opts", connect_spec, &o);
-    struct np_dial_tls tls = {.server_name = o.server_name ? o.server_name : w.host};
-    if (!np_dial_read_tls(L, 3, &tls)) return 2;
-    tls.session_key = lua_pushfstring(L, strchr(w.host, ':') ? "[%s]:%d" : "%s:%d", w.host, w.port);
-    return np_dial_wait(L, &o.dial, &o.stream, &tls, dial, &w, 5);
+    struct np_dial_layers layers = {.server_name = o.server_name ? o.server_name : w.host};
+    if (!np_dial_read_layers(L, 3, &layers)) return 2;
+    layers.session_key =
+        lua_pushfstring(L, strchr(w.host, ':') ? "[%s]:%d" : "%s:%d", w.host, w.port);
+    return np_dial_wait(L, &o.dial, &o.stream, &layers, dial, &w, 6);
 }
 
 /* --- listen */
@@ -94,14 +96,16 @@ static int tcp_listen(lua_State *L)
     if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 2);
     np_opts_read(L, 1, "opts", listen_spec, &o);
-    if (!np_llistener_read_tls(L, 1, &o.listener)) return 2;
+    if (!np_llistener_read_layers(L, 1, &o.listener)) return 2;
     return np_llistener_new(L, &o.listener, 2, make, &o.where);
 }
 
 int np_open_tcp(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"connect", tcp_connect}, {"listen", tcp_listen}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"connect", tcp_connect},
+                                         {"listen", tcp_listen},
+                                         {"proxy_header", np_lproxy_header},
+                                         {NULL, NULL}};
     np_llistener_open(L);
     luaL_newlib(L, functions);
     return 1;

@@ -20,7 +20,7 @@ struct connect_options {
 
 static const struct np_opt connect_spec[] = {
     {"timeout", NP_OPT_SECONDS, offsetof(struct connect_options, dial.timeout), 0, 0},
-    NP_DIAL_TLS_OPTS(struct connect_options, server_name),
+    NP_DIAL_LAYER_OPTS(struct connect_options, server_name),
     NP_LSTREAM_OPTS(struct connect_options, stream),
     {0}};
 
@@ -33,10 +33,10 @@ static int unix_connect(lua_State *L)
     luaL_argcheck(L, n > 0 && strlen(path) == n, 1, "not a path");
     lua_settop(L, 2);
     np_opts_read(L, 2, "opts", connect_spec, &o);
-    struct np_dial_tls tls = {.server_name = o.server_name};
-    if (!np_dial_read_tls(L, 2, &tls)) return 2;
-    tls.session_key = lua_pushfstring(L, "unix:%s", path);
-    return np_dial_wait(L, &o.dial, &o.stream, &tls, dial, path, 4);
+    struct np_dial_layers layers = {.server_name = o.server_name};
+    if (!np_dial_read_layers(L, 2, &layers)) return 2;
+    layers.session_key = lua_pushfstring(L, "unix:%s", path);
+    return np_dial_wait(L, &o.dial, &o.stream, &layers, dial, path, 5);
 }
 
 struct listen_options {
@@ -66,7 +66,7 @@ static int unix_listen(lua_State *L)
     lua_settop(L, 2);
     np_opts_read(L, 1, "opts", listen_spec, &o);
     if (!o.path) return np_misuse(L, "opts.path: required");
-    if (!np_llistener_read_tls(L, 1, &o.listener)) return 2;
+    if (!np_llistener_read_layers(L, 1, &o.listener)) return 2;
     return np_llistener_new(L, &o.listener, 2, make, o.path);
 }
 

@@ -8,6 +8,7 @@
 #define NP_MODULES(X) \
     X(balancer)       \
     X(bus)            \
+    X(cidr)           \
     X(crypto)         \
     X(coding)         \
     X(dns)            \

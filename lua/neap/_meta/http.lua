@@ -83,7 +83,13 @@ function Server:close(opts) end
 ---@field trailers? table<string, string> what a chunked body ended with; nil before that was read
 ---@field cookies table<string, string>
 ---@field version string "1.1"
----@field remote string the peer's address
+---@field remote string the peer's address: "10.0.0.1:56324", or what its PROXY header says
+---@field client string who asks: the peer's address without port or, behind `trusted_proxies`, the one they name
+---@field from_proxy boolean the peer is one of `trusted_proxies`
+---@field scheme "http"|"https" of the request as the client made it
+---@field host string what the client asked for, with its port if it is not the scheme's own
+---@field url string "https://shop.test/a?b=1"
+---@field proxy? neap.ProxyInfo what the connection's PROXY header said; nil: there was none
 ---@field tls? neap.TlsInfo what was agreed on its connection; nil without TLS
 ---@field unmatched? { reason: string, allow?: string, location?: string } set when no route was found
 local Request = {}
@@ -91,6 +97,11 @@ local Request = {}
 ---@param name string
 ---@return string?
 function Request:header(name) end
+
+---Who asks over a unix socket, as the kernel knows it.
+---@return { pid: integer, uid: integer, gid: integer }? credentials
+---@return neap.Error? err ENOTSUP: it is no unix socket
+function Request:peer_credentials() end
 
 ---Waits for the whole body. Asked again, gives the same.
 ---@param max? integer bytes, if fewer than the server allows

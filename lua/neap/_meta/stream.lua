@@ -101,6 +101,15 @@ function Stream:peer() end
 ---@return neap.Error? err
 function Stream:local_address() end
 
+---What the PROXY header said that the connection came with (`proxy_protocol` of its listener).
+---@return neap.ProxyInfo? info nil: there was none
+function Stream:proxy() end
+
+---Who is at the other end of a unix socket, as the kernel knows it.
+---@return { pid: integer, uid: integer, gid: integer }? credentials
+---@return neap.Error? err ENOTSUP: it is no unix socket
+function Stream:peer_credentials() end
+
 ---Keeps the stream open when the listener's handler that got it returns.
 ---@return neap.Stream self
 function Stream:detach() end

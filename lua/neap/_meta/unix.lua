@@ -8,9 +8,10 @@ local unix = {}
 ---@field timeout? number|false seconds; default 10
 ---@field tls? true|neap.tls.Context|neap.TlsOptions speaks TLS
 ---@field server_name? string whom the certificate must be for; without, any name is taken
+---@field proxy_protocol? "v1"|"v2"|neap.ProxyHeader begins with a PROXY header, before TLS: of its own addresses, or that
 
 ---@class neap.UnixListenOptions: neap.ListenOptions
----@field path string at most 107 bytes
+---@field path string at most 107 bytes; "@name" is an abstract socket, which has no file
 ---@field mode? integer permissions of the socket file; default what the umask leaves
 
 ---@param path string

@@ -14,6 +14,7 @@ local cookie = require "neap.http.cookie"
 local compress = require "neap.http.compress"
 local core = require "neap.core.http"
 local decompress = require "neap.http.decompress"
+local forwarded = require "neap.http.forwarded"
 local json = require "neap.json"
 local message = require "neap.http.message"
 local negotiate = require "neap.http.negotiate"
@@ -27,6 +28,7 @@ local M = {
   client = client.new,
   conditional = conditional,
   files = static.files,
+  forwarded_headers = forwarded.headers,
   not_acceptable = negotiate.not_acceptable,
   compress = compress.answers,
   cookie = cookie,
@@ -96,6 +98,9 @@ methods.accepts_language = negotiate.accepts_language
 ---@field server_name? string the Server header; default none
 ---@field tls? neap.tls.Context|neap.TlsOptions serves HTTPS; default none
 ---@field handshake_timeout? number seconds; default 10
+---@field proxy_protocol? boolean|neap.ProxyProtocolOptions connections begin with a PROXY header; default false
+---@field trusted_proxies? string[]|neap.Cidr whose X-Forwarded-* or Forwarded is believed; default nobody's
+---@field forwarded? neap.http.ForwardedKind default "x-forwarded"
 ---@field backlog? integer
 ---@field reuse_port? boolean
 ---@field compress? boolean|neap.http.CompressOptions answers, by what the client accepts; default false
@@ -118,6 +123,10 @@ local function with_handler(opts)
   copy.handler = compress.around(opts.compress, copy.handler)
   return copy
 end
+
+---Which kind counts where a request has both. Name the one that your proxies write: they may pass on what a
+---client wrote in the other. With `-only` the other does not count even alone.
+---@alias neap.http.ForwardedKind "x-forwarded"|"forwarded"|"x-forwarded-only"|"forwarded-only"
 
 ---Serves an app. Each request runs its handler in a task, which is cancelled when the client leaves.
 ---@param opts neap.http.ServeOptions
