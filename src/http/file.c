@@ -43,6 +43,16 @@ static enum neap_err write_piece(struct np_http_conn *c, const struct np_file *f
     return err;
 }
 
+/* What was written before leaves, if it may be with the first of the file. */
+static void flush(struct np_http_conn *c)
+{
+    size_t n = np_buf_len(&c->out);
+    if (!n) return;
+    enum neap_err err = np_stream_write_more(c->stream, np_buf_data(&c->out), n);
+    if (err && !c->stream->err) np_http_conn_doom(c, err);
+    np_buf_clear(&c->out);
+}
+
 enum neap_err np_http_send_file(struct np_http_exchange *x, const struct np_file *f,
                                 uint64_t offset, uint64_t n, uint64_t *taken)
 {
@@ -52,7 +62,7 @@ enum neap_err np_http_send_file(struct np_http_exchange *x, const struct np_file
     if (x->finished || c->state != NP_CONN_EXCHANGE) return NEAP_ECLOSED;
     if (!x->started || c->framing != NP_FRAMING_LENGTH || n > c->left) return NEAP_EINVAL;
     if (c->stream->err) return c->stream->err;
-    np_http_conn_flush(c);
+    flush(c);
     if (c->doomed) return c->doomed;
     if (!np_stream_writable(c->stream)) return NEAP_OK;
     size_t most = n < TURN ? (size_t)n : TURN;

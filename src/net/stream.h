@@ -103,6 +103,7 @@ struct np_stream {
     bool awaited;          /* its owner waits for on_close: lingering holds the loop all the same */
     bool lingering;        /* np_stream_finish: flushes, then discards what comes until the end */
     bool unref;            /* does not keep the loop alive */
+    bool more;             /* a file's bytes follow what is being written */
     uint8_t fail_turns;    /* turns of the loop until `err` is reported; see stream.c */
     enum neap_err err;     /* why it is broken */
     struct np_buf out;     /* queued, oldest first */
@@ -163,6 +164,9 @@ void np_stream_set_ref(struct np_stream *s, bool ref);
  * owner who has not heard it. May be called several times: the last come first. NEAP_ENOMEM,
  * NEAP_ECLOSED. */
 NEAP_MUST_CHECK enum neap_err np_stream_unread(struct np_stream *s, const char *data, size_t n);
+/* np_stream_write of what stands before a file that np_stream_send_file sends next: both may leave
+ * in one packet. */
+NEAP_MUST_CHECK enum neap_err np_stream_write_more(struct np_stream *s, const void *p, size_t n);
 /* Sends a part of a file without its passing through memory. `*taken` is what has left, 0 when
  * bytes are queued or the kernel is full: then write a piece in the ordinary way, whose on_drain
  * says when to go on. NEAP_ENOTSUP where the transport cannot (TLS, memory): read and write.

@@ -111,6 +111,14 @@ void np_stream_extra_fini(struct np_stream *s)
 
 /* Files. */
 
+enum neap_err np_stream_write_more(struct np_stream *s, const void *p, size_t n)
+{
+    s->more = s->ops->send_file != NULL;
+    enum neap_err err = np_stream_write(s, p, n);
+    s->more = false;
+    return err;
+}
+
 enum neap_err np_stream_send_file(struct np_stream *s, int fd, int64_t offset, size_t n,
                                   size_t *taken)
 {

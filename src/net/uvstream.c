@@ -64,9 +64,25 @@ static enum neap_err try_write(struct np_uvstream *u, const uv_buf_t *bufs, unsi
     return NEAP_OK;
 }
 
+/* The kernel holds back a packet that is not full: a file's bytes follow. */
+static enum neap_err write_more(struct np_uvstream *u, const struct np_slice *v, size_t *taken)
+{
+    uv_os_fd_t fd;
+    int rc = uv_fileno(&u->uv.handle, &fd);
+    if (rc < 0) return np_err_from_uv(rc);
+    ssize_t n;
+    do
+        n = send(fd, v->p, v->n, MSG_MORE | MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && errno != EAGAIN) return np_err_from_errno(errno);
+    *taken = n < 0 ? 0 : (size_t)n;
+    return NEAP_OK;
+}
+
 static enum neap_err op_write(struct np_stream *s, const struct np_slice *v, size_t nv,
                               size_t *taken)
 {
+    if (s->more && nv == 1) return write_more(np_uvstream_of(s), v, taken);
     uv_buf_t bufs[MAX_IOV];
     size_t done = 0;
     for (size_t i = 0; i < nv;) {
