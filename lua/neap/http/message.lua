@@ -67,7 +67,11 @@ local function reader(body)
   if not ok or type(read) ~= "function" then
     error(("body: expected string, function or something with a method read, got %s"):format(type(body)), 0)
   end
-  return function() return read(body) end
+  return function()
+    local piece, err = read(body)
+    if piece == nil and type(err) == "table" and err.code == "EOF" then err = nil end -- as streams end
+    return piece, err
+  end
 end
 
 ---The body that the options ask for; sets its content type unless there is one. Raises for what is none.
