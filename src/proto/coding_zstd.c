@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 #include "proto/coding_impl.h"
 
-enum { DEFAULT_LEVEL = 3, WINDOW = 19, MIN_WINDOW = 10, HTTP_WINDOW = 23 };
+enum { DEFAULT_LEVEL = 3, WINDOW = 18, MIN_WINDOW = 10, HTTP_WINDOW = 23 };
 
 static void *zstd_alloc(void *opaque, size_t size)
 {
@@ -38,7 +38,7 @@ static enum neap_err failure(size_t code, enum neap_err otherwise)
 
 /* --- encoding */
 
-/* A level's own window is for archives; an answer's reaches 512 KiB back, or as far as it is long.
+/* A level's own window is for archives; an answer's reaches 256 KiB back, or as far as it is long.
  * From level 10 on whoever asks for it wants it small at any price. */
 static int window_for(int level, uint64_t size)
 {
@@ -48,16 +48,26 @@ static int window_for(int level, uint64_t size)
     return window;
 }
 
+static bool set(ZSTD_CCtx *s, ZSTD_cParameter what, int value)
+{
+    return !ZSTD_isError(ZSTD_CCtx_setParameter(s, what, value));
+}
+
+/* For a short window the library would make tables as large as for a long one. */
+static bool set_up(ZSTD_CCtx *s, int level, int window)
+{
+    if (!set(s, ZSTD_c_compressionLevel, level) || !set(s, ZSTD_c_windowLog, window)) return false;
+    if (level >= 10 || window > 16) return true;
+    return set(s, ZSTD_c_hashLog, window) && set(s, ZSTD_c_chainLog, window - 1);
+}
+
 enum neap_err np_zstd_encoder_open(enum np_coding coding, int level, uint64_t size, void **out)
 {
     (void)coding;
     ZSTD_CCtx *s = ZSTD_createCCtx_advanced(memory);
     if (!s) return NEAP_ENOMEM;
     if (level == NP_CODING_LEVEL_DEFAULT) level = DEFAULT_LEVEL;
-    size_t failed = ZSTD_CCtx_setParameter(s, ZSTD_c_compressionLevel, level);
-    if (!ZSTD_isError(failed))
-        failed = ZSTD_CCtx_setParameter(s, ZSTD_c_windowLog, window_for(level, size));
-    if (ZSTD_isError(failed)) {
+    if (!set_up(s, level, window_for(level, size))) {
         ZSTD_freeCCtx(s);
         return NEAP_EINVAL;
     }

@@ -14,6 +14,8 @@
 #define CODER "neap.http.coder"
 #define MIN_BYTES 1024
 #define TYPE_MAX 128
+#define EVENTS_SIZE 16384 /* as if so long: streams of events are many, and each holds an encoder \
+                           */
 
 struct np_http_plan {
     size_t min_bytes;
@@ -229,6 +231,7 @@ void np_http_compress_begin(lua_State *L, struct np_http_req *r, struct np_http_
     bool prompt = np_http_name_is(bare_type(type->value), "text/event-stream", 17);
     struct np_encoder_options o = {.level = r->plan->levels[coding]};
     if (*length > 0) o.size = (uint64_t)*length;
+    if (prompt) o.size = EVENTS_SIZE;
     if (r->x->head.method != HTTP_HEAD) {
         struct np_http_coder *c = lua_newuserdatauv(L, sizeof *c, 0);
         memset(c, 0, sizeof *c);
