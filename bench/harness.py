@@ -18,7 +18,6 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def free_port():
@@ -83,12 +82,13 @@ class Server:
         return found
 
     def cpu_seconds(self):
+        """User and system time so far, of all threads; in nanoseconds' steps where the kernel keeps them."""
         total = 0
         for pid in self.pids():
-            with open(f"/proc/{pid}/stat") as f:
-                fields = f.read().rsplit(")", 1)[1].split()
-            total += int(fields[11]) + int(fields[12])
-        return total / TICKS
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+                    total += int(f.read().split()[0])
+        return total / 1e9
 
     def resident_kib(self):
         total = 0
@@ -123,12 +123,12 @@ def _milliseconds(text):
     return float(value) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60000}[unit]
 
 
-def wrk(server, seconds, connections, path="/", script=None, args=(), cores=None):
+def wrk(server, seconds, connections, path="/", script=None, args=(), cores=None, scheme="http"):
     """One round: requests a second, p50 and p99 in ms, server CPU in µs a request, failed requests."""
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     if script:
         argv += ["-s", script]
-    argv += [f"http://127.0.0.1:{server.port}{path}", "--", *map(str, args)]
+    argv += [f"{scheme}://127.0.0.1:{server.port}{path}", "--", *map(str, args)]
     before = server.cpu_seconds()
     out = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 30,
                          preexec_fn=pinned(cores or one_each()[1])).stdout
@@ -181,21 +181,31 @@ def ratio(what, value, bound, at_most=True):
     return met
 
 
+def program():
+    return os.environ.get("NEAP", os.path.join(ROOT, "build", "neap"))
+
+
 def neap(script, port, *args):
-    program = os.environ.get("NEAP", os.path.join(ROOT, "build", "neap"))
-    return Server("neap", [program, "run", os.path.join(HERE, script), str(port), *args], port)
+    return Server("neap", [program(), "run", os.path.join(HERE, script), str(port), *map(str, args)], port)
 
 
-def nginx(name, conf):
-    """nginx with a configuration of ours; `@port@` and `@dir@` stand for the port and a scratch folder."""
+def neap_here(script, *args):
+    """On a free port."""
+    return neap(script, free_port(), *args)
+
+
+def configured(name, conf, argv, **values):
+    """A peer with a configuration of ours; `@port@`, `@dir@` (a scratch folder) and `@name@` of `values` are filled in."""
     port = free_port()
     scratch = tempfile.mkdtemp(prefix="neap-bench-")
     with open(os.path.join(HERE, "peers", conf)) as f:
-        text = f.read().replace("@port@", str(port)).replace("@dir@", scratch)
-    path = os.path.join(scratch, "nginx.conf")
+        text = f.read()
+    for key, value in {"port": port, "dir": scratch, **values}.items():
+        text = text.replace(f"@{key}@", str(value))
+    path = os.path.join(scratch, conf)
     with open(path, "w") as f:
         f.write(text)
-    server = Server(name, ["nginx", "-p", scratch, "-c", path, "-e", os.path.join(scratch, "error.log")], port)
+    server = Server(name, [part.replace("@dir@", scratch).replace("@conf@", path) for part in argv], port)
     stop = server.stop
 
     def stop_and_clean():
@@ -204,3 +214,45 @@ def nginx(name, conf):
 
     server.stop = stop_and_clean
     return server
+
+
+def nginx(name, conf, **values):
+    return configured(name, conf, ["nginx", "-p", "@dir@", "-c", "@conf@", "-e", "@dir@/error.log"], **values)
+
+
+def haproxy(name, conf, **values):
+    return configured(name, conf, ["haproxy", "-f", "@conf@", "-db", "-q"], **values)
+
+
+class Results:
+    """A row's tables and ratios, printed as they come and kept for the report."""
+
+    def __init__(self, title):
+        self.title, self.tables, self.ratios, self.notes = title, [], [], []
+
+    def table(self, title, results, columns):
+        self.tables.append((title, results, columns))
+        table(title, results, columns)
+
+    def ratio(self, what, value, bound, at_most=True):
+        met = ratio(what, value, bound, at_most)
+        self.ratios.append((what, value, bound, at_most, met))
+        return met
+
+    def check_failed(self, *parts):
+        failed = sum(figures["failed"] for part in parts for figures in part.values())
+        if failed:
+            self.note(f"{failed:.0f} requests failed: the figures above do not count")
+        return failed
+
+    def note(self, text):
+        self.notes.append(text)
+        print("  " + text)
+
+    @property
+    def met(self):
+        return all(row[4] for row in self.ratios) and not self.notes
+
+
+HTTP_COLUMNS = [("rps", "requests/s", ",.0f"), ("p50", "p50 ms", ".3f"), ("p99", "p99 ms", ".3f"),
+                ("cpu_us", "CPU µs/req", ".2f"), ("failed", "failed", ".0f")]

@@ -13,6 +13,9 @@ def run(opts):
                 seconds.append(server.start_seconds)
                 resident.append(server.resident_kib())
     ms, mib = statistics.median(seconds) * 1000, statistics.median(resident) / 1024
-    print(f"\nstartup: the http-hello server, median of {len(seconds)} starts")
-    return all([h.ratio("ms from exec to listening", ms, 20),
-                h.ratio("MiB resident when idle", mib, 8)])
+    out = h.Results("startup")
+    out.table(f"the http-hello server, median of {len(seconds)} starts",
+              {"neap": {"ms": ms, "mib": mib}}, [("ms", "ms to listen", ".1f"), ("mib", "resident MiB", ".1f")])
+    out.ratio("ms from exec to listening", ms, 20)
+    out.ratio("MiB resident when idle", mib, 8)
+    return out

@@ -13,8 +13,6 @@ import sys
 
 import harness as h
 
-COLUMNS = [("rps", "requests/s", ",.0f"), ("p50", "p50 ms", ".3f"), ("p99", "p99 ms", ".3f"),
-           ("cpu_us", "CPU µs/req", ".2f"), ("failed", "failed", ".0f")]
 FIGURES = [  # what the scripts in bench/workers print: name, what it is, goal, whether at most
     ("shared.incr", "neap.shared incr a second and worker, uncontended", 5e6, False),
     ("registry.snapshot_ns", "registry snapshot read from Lua, ns", 200, True),
@@ -24,13 +22,9 @@ FIGURES = [  # what the scripts in bench/workers print: name, what it is, goal, 
 SCRIPTS = [("shared.lua", 1), ("registry.lua", 1), ("bus.lua", 2)]
 
 
-def program():
-    return os.environ.get("NEAP", os.path.join(h.ROOT, "build", "neap"))
-
-
 def server(script, workers):
     port = h.free_port()
-    argv = [program(), "run", "--workers", str(workers), os.path.join(h.HERE, script), str(port)]
+    argv = [h.program(), "run", "--workers", str(workers), os.path.join(h.HERE, script), str(port)]
     return h.Server(f"{workers} workers", argv, port, cores=h.all_cores())
 
 
@@ -42,7 +36,7 @@ def one_and_two(script, opts):
 
 def printed(script, workers):
     """{name: number} of the lines "name number" that the script prints."""
-    argv = [program(), "run", "--workers", str(workers), os.path.join(h.HERE, "workers", script)]
+    argv = [h.program(), "run", "--workers", str(workers), os.path.join(h.HERE, "workers", script)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
     if done.returncode:
         sys.exit(f"{script}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
@@ -63,27 +57,22 @@ def figures(rounds):
 
 
 def run(opts):
+    out = h.Results("workers")
     hello, busy = one_and_two("http_hello.lua", opts), one_and_two("workers/busy.lua", opts)
     between = figures(min(opts.rounds, 5))
-    h.table(f"http-hello: {opts.connections} connections, keep-alive", hello, COLUMNS)
-    h.table("a handler that computes", busy, COLUMNS)
+    out.table(f"http-hello: {opts.connections} connections, keep-alive", hello, h.HTTP_COLUMNS)
+    out.table("a handler that computes", busy, h.HTTP_COLUMNS)
     print()
     one, two = hello["one worker"], hello["two workers"]
-    met = [h.ratio("hello, CPU per request, two workers over one", two["cpu_us"] / one["cpu_us"], 1.1)]
-    cores = len(h.all_cores())
-    if cores > 2:
-        met.append(h.ratio("hello, requests a second, two workers over one", two["rps"] / one["rps"], 1.7, at_most=False))
-    else:
-        print(f"  hello, requests a second, two workers over one: {two['rps'] / one['rps']:.2f}  "
-              f"(not judged: {cores} cores are shared with the generator)")
+    out.ratio("hello, CPU per request, two workers over one", two["cpu_us"] / one["cpu_us"], 1.1)
+    if len(h.all_cores()) > 2:
+        out.ratio("hello, requests a second, two workers over one", two["rps"] / one["rps"], 1.7, at_most=False)
     one, two = busy["one worker"], busy["two workers"]
-    met.append(h.ratio("computing, requests a second, two workers over one", two["rps"] / one["rps"], 1.7, at_most=False))
+    out.ratio("computing, requests a second, two workers over one", two["rps"] / one["rps"], 1.7, at_most=False)
     for name, what, goal, at_most in FIGURES:
         if name in between:
-            met.append(h.ratio(what, between.pop(name), goal, at_most))
+            out.ratio(what, between.pop(name), goal, at_most)
     for name, value in between.items():
         print(f"  {name}: {value:,.2f}")
-    failed = sum(f["failed"] for part in (hello, busy) for f in part.values())
-    if failed:
-        print(f"  {failed:.0f} requests failed: the figures above do not count")
-    return all(met) and not failed
+    out.check_failed(hello, busy)
+    return out
