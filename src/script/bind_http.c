@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "script/bind_http_front.h"
+#include "script/bind_forms.h"
 #include "script/luax.h"
 #include "script/modules.h"
 
@@ -140,6 +141,10 @@ int np_open_http(lua_State *L)
     np_http_add_server(L);
     np_http_add_client(L);
     np_http_add_url(L);
+    np_http_add_multipart(L);
+    np_http_add_cookie(L);
+    np_http_add_events(L);
+    np_http_add_upload(L);
     np_http_add_compress(L);
     np_http_add_decompress(L);
     return 1;

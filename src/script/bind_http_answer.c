@@ -46,6 +46,32 @@ static int status_of(const struct np_http_req *r, enum neap_err err)
     }
 }
 
+/* The status that an error asks for itself (400 to 599): one that is the client's fault, say. */
+static int status_given(lua_State *L, int idx)
+{
+    if (!lua_istable(L, idx) || !lua_checkstack(L, 2)) return 0;
+    idx = lua_absindex(L, idx);
+    lua_pushliteral(L, "status");
+    lua_rawget(L, idx);
+    lua_Integer status = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
+    lua_pop(L, 1);
+    return status >= 400 && status <= 599 ? (int)status : 0;
+}
+
+static int status_for(lua_State *L, int idx, const struct np_http_req *r)
+{
+    int status = status_given(L, idx);
+    return status ? status : status_of(r, np_error_code(L, idx));
+}
+
+bool np_http_answer_blames_client(struct np_task *t)
+{
+    np_task_error(t);
+    int status = np_stop_is(t->co, -2) ? 0 : status_given(t->co, -2);
+    lua_pop(t->co, 2);
+    return status >= 400 && status < 500;
+}
+
 void np_http_answer_plain(struct np_http_exchange *x, int status)
 {
     static const struct np_http_header head[] = {{{"Content-Type", 12}, {JSON, sizeof JSON - 1}},
@@ -64,7 +90,7 @@ void np_http_answer_failure(struct np_task *t, struct np_http_exchange *x,
         return;
     }
     np_task_error(t);
-    int status = np_stop_is(t->co, -2) ? 500 : status_of(r, np_error_code(t->co, -2));
+    int status = np_stop_is(t->co, -2) ? 500 : status_for(t->co, -2, r);
     lua_pop(t->co, 2);
     np_http_answer_plain(x, status);
 }
@@ -82,7 +108,7 @@ static void log_returned_error(struct np_http_req *r, lua_State *L, int idx)
 /* nil, err */
 static int answer_error(lua_State *L, struct np_http_req *r, int err)
 {
-    int status = status_of(r, np_error_code(L, err));
+    int status = status_for(L, err, r);
     if (status == 500) log_returned_error(r, L, err);
     struct np_http_exchange *x = r->x;
     r->answered = true;

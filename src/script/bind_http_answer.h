@@ -22,6 +22,10 @@ int np_http_answer(lua_State *L, struct np_http_req *r, int first);
 void np_http_answer_failure(struct np_task *t, struct np_http_exchange *x,
                             const struct np_http_req *r);
 
+/* Whether the failure is the client's fault, by the status that its error asks for: then it is not
+ * worth a line in the log. The failure box is on top of the task's stack. Does not raise. */
+bool np_http_answer_blames_client(struct np_task *t);
+
 /* A short JSON answer of neap's own: {"error":"reason"}. */
 void np_http_answer_plain(struct np_http_exchange *x, int status);
 

@@ -52,7 +52,7 @@ static void on_request_done(struct np_task *t, bool ok, int nresults)
         return;
     }
     if (x) np_http_answer_failure(t, x, r);
-    np_task_log_error(t);
+    if (!np_http_answer_blames_client(t)) np_task_log_error(t);
 }
 
 /* It did not come to having a request: out of memory, or the client left before its turn. */

@@ -15,8 +15,10 @@ local compress = require "neap.http.compress"
 local core = require "neap.core.http"
 local decompress = require "neap.http.decompress"
 local forwarded = require "neap.http.forwarded"
+local form = require "neap.http.form"
 local json = require "neap.json"
 local message = require "neap.http.message"
+local multipart = require "neap.http.multipart"
 local negotiate = require "neap.http.negotiate"
 local range = require "neap.http.range"
 local static = require "neap.http.static"
@@ -32,6 +34,7 @@ local M = {
   not_acceptable = negotiate.not_acceptable,
   compress = compress.answers,
   cookie = cookie,
+  multipart = multipart,
   decompress = decompress.requests,
   parse_url = core.parse_url,
   resolve_url = core.resolve_url,
@@ -63,11 +66,7 @@ function methods:json(max)
   return json.decode(text)
 end
 
-function methods:form(max)
-  local text, err = self:body(max)
-  if not text then return nil, err end
-  return core.parse_query(text)
-end
+methods.form, methods.parts = form.form, form.parts
 
 methods.send_file = static.send
 methods.fresh = conditional.fresh
