@@ -19,6 +19,9 @@ app:get("/hold", function()
   return "finished"
 end)
 app:get("/stuck", function() print "in flight" neap.task.sleep(1000) end)
+app:get("/in-c", function()      -- exponential: minutes and more
+  return tostring(string.find(("a"):rep(40), ("a?"):rep(40) .. ("a"):rep(40)))
+end)
 local server = assert(neap.http.serve { app = app, port = 0 })
 if neap.worker.id == 0 then print("listening on " .. server.address) end
 """
@@ -116,6 +119,16 @@ def a_second_signal():
     s.equal(service.ended(), 143, "the exit code after the second SIGTERM")
 
 
+def worker_0_stuck_in_c():
+    """The loop that would end the others does not turn; the stop ends all the same."""
+    service = start("--drain-timeout", "0.3", "--script-timeout", "0.2")
+    s.on_worker(service.address(), 0).send("/in-c")
+    service.await_line("worker 0 is stuck in ")
+    service.signal(signal.SIGTERM)
+    s.equal(service.ended(), 143, "the exit code")
+    service.await_line("the stop does not come to its end")
+
+
 def a_stop_while_it_reloads():
     service = start()
     address = service.address()
@@ -127,4 +140,5 @@ def a_stop_while_it_reloads():
     s.equal(load.stop()["failed"], 0, "answers that were no 200")
 
 
-s.run(in_flight_is_answered, no_request_is_cut_off, what_is_stuck_has_its_time, a_second_signal, a_stop_while_it_reloads)
+s.run(in_flight_is_answered, no_request_is_cut_off, what_is_stuck_has_its_time, a_second_signal,
+      worker_0_stuck_in_c, a_stop_while_it_reloads)

@@ -10,6 +10,8 @@
 #include "net/loop.h"
 
 #define LAST_WORDS 0.2 /* seconds for the log to be written when the process is ended */
+/* After the grace of a stop, for all that is bounded beside it: answers, threads, ends. */
+#define STOP_EXTRA (8 * NP_NS_PER_SEC)
 
 struct np_signal_thread {
     uv_thread_t thread;
@@ -19,6 +21,8 @@ struct np_signal_thread {
     uv_signal_t terminate;
     uv_signal_t hang_up;
     uv_signal_t user1;
+    uv_timer_t limit; /* of a stop, whatever worker 0 is doing */
+    neap_t *host;     /* NULL: there is none that is stopped */
     void (*fn)(int signum, void *arg);
     void *arg;
 };
@@ -44,10 +48,25 @@ static void stop_host(int signum, void *arg)
     _exit(128 + signum);
 }
 
+static void on_overdue(uv_timer_t *h)
+{
+    const struct np_signal_thread *t = h->data;
+    np_logf(t->host->log, NP_LOG_ERROR, "the stop does not come to its end: the process ends");
+    np_log_flush(t->host->log, LAST_WORDS);
+    _exit(128 + atomic_load(&t->host->signal));
+}
+
+static void limit_stop(struct np_signal_thread *t)
+{
+    int64_t grace = np_time_add(np_seconds(t->host->options.drain_timeout), STOP_EXTRA);
+    uv_timer_start(&t->limit, on_overdue, (uint64_t)(grace / NP_NS_PER_MS), 0);
+}
+
 static void on_signal(uv_signal_t *h, int signum)
 {
     struct np_signal_thread *t = h->data;
     t->fn(signum, t->arg);
+    if (t->host && (signum == SIGINT || signum == SIGTERM)) limit_stop(t);
 }
 
 static void close_handle(uv_handle_t *h, void *arg)
@@ -73,18 +92,22 @@ static int listen_for(struct np_signal_thread *t, uv_signal_t *h, int signum)
     return uv_signal_start(h, on_signal, signum);
 }
 
-static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *arg, bool service)
+static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *arg, neap_t *host)
 {
+    bool service = host != NULL;
     struct np_signal_thread *t = np_calloc(1, sizeof *t);
     if (!t) return NEAP_ENOMEM;
     t->fn = fn;
     t->arg = arg;
+    t->host = host;
     int rc = uv_loop_init(&t->loop);
     if (rc < 0) {
         np_free(t);
         return np_err_from_uv(rc);
     }
     rc = uv_async_init(&t->loop, &t->quit, on_quit);
+    if (rc == 0) rc = uv_timer_init(&t->loop, &t->limit);
+    t->limit.data = t;
     if (rc == 0) rc = uv_signal_init(&t->loop, &t->interrupt);
     if (rc == 0) rc = uv_signal_init(&t->loop, &t->terminate);
     if (rc == 0) rc = listen_for(t, &t->interrupt, SIGINT);
@@ -108,14 +131,14 @@ static enum neap_err start(struct np_signals *s, void (*fn)(int, void *), void *
 enum neap_err np_signals_start(struct np_signals *s, neap_t *n)
 {
     signal(SIGPIPE, SIG_IGN);
-    return start(s, stop_host, n, true);
+    return start(s, stop_host, n, n);
 }
 
 enum neap_err np_signals_start_fn(struct np_signals *s, void (*fn)(int signum, void *arg),
                                   void *arg)
 {
     signal(SIGPIPE, SIG_IGN);
-    return start(s, fn, arg, false);
+    return start(s, fn, arg, NULL);
 }
 
 void np_signals_stop(struct np_signals *s)

@@ -1,5 +1,6 @@
-/* Signals: SIGINT and SIGTERM stop a host; a second one ends the process, even if a script is busy.
- * SIGHUP reloads it, SIGUSR1 opens its log file anew.
+/* Signals: SIGINT and SIGTERM stop a host; a second one ends the process, even if a script is busy,
+ * and so does the first when the stop is not through some seconds after its grace. SIGHUP reloads
+ * it, SIGUSR1 opens its log file anew.
  *
  * They are listened for on a thread of its own (with a loop of its own), so that a script that
  * never yields can be interrupted all the same. SIGPIPE is ignored from then on.
