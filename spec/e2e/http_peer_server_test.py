@@ -1,0 +1,303 @@
+"""Other people's clients against neap.http.serve: curl, Python's http.client and requests, Node's fetch and undici."""
+
+import hashlib
+import http.client
+import json
+import os
+import socket
+import sys
+
+sys.path.insert(0, os.path.join(os.environ.get("NEAP_SOURCE", "."), "spec", "support"))
+import peers  # noqa: E402
+from peers import Curl  # noqa: E402
+from service import SOURCE, Service, check, equal, path, run, until  # noqa: E402
+
+peers.need("curl")
+
+SERVICE = os.path.join(SOURCE, "spec/e2e/http_peer_service.lua")
+MIB = os.urandom(1024) * 1024
+
+
+def serve(*options):
+    s = Service(SERVICE, *[str(o) for o in options])
+    address = s.address()
+    return s, address, f"http://{address[0]}:{address[1]}"
+
+
+def write_bytes(name, data):
+    with open(path(name), "wb") as f:
+        f.write(data)
+    return path(name)
+
+
+# --- curl
+
+
+def curl_basics():
+    _, _, url = serve()
+    c = Curl(url + "/hello")
+    equal((c.status, c.body, c.version), (200, "hello, world\n", "1.1"), "GET")
+    equal(c.headers.get("content-length"), "13", "length of it")
+    check("date" in c.headers, "a Date")
+    c = Curl("-I", url + "/hello")
+    equal((c.status, c.headers.get("content-length")), (200, "13"), "HEAD")
+    equal(Curl(url + "/nowhere").status, 404, "no route")
+    c = Curl("-X", "DELETE", url + "/hello")
+    equal((c.status, c.headers.get("allow")), (405, "GET, HEAD, OPTIONS"), "a method it has not")
+    c = Curl("-X", "OPTIONS", url + "/hello")
+    equal(c.status, 204, "OPTIONS")
+    c = Curl(url + "/json?a=1&b=x%20y")
+    equal(json.loads(c.body)["query"], {"a": "1", "b": "x y"}, "a query")
+    c = Curl("-L", url + "/redirect")
+    equal((c.status, c.body, c.connects), (200, "hello, world\n", 1), "a redirect on one connection")
+    for status in (204, 304):
+        c = Curl(url + f"/status/{status}", url + "/hello")
+        equal(c.connects, 1, f"the connection lives on after {status}")
+
+
+def curl_http_1_0():
+    _, _, url = serve()
+    c = Curl("-0", url + "/chunked/3")
+    equal((c.status, c.body), (200, "line 1\nline 2\nline 3\n"), "a body of unknown length")
+    check("transfer-encoding" not in c.headers, "no chunks to HTTP/1.0")
+    c = Curl("-0", "-H", "Connection: keep-alive", url + "/hello", url + "/hello")
+    equal(c.connects, 1, "HTTP/1.0 kept alive")
+    c = Curl("-0", url + "/hello", url + "/hello")
+    equal(c.connects, 2, "HTTP/1.0 closes")
+
+
+def curl_reuses_its_connection():
+    _, _, url = serve()
+    c = Curl(*[f"{url}/hello"] * 20)
+    equal(c.connects, 1, "connections of 20 requests")
+    c = Curl("-H", "Connection: close", url + "/hello")
+    equal(c.headers.get("connection"), "close", "as asked")
+    _, _, url = serve("max_requests", 3)
+    c = Curl(*[f"{url}/hello"] * 7)
+    equal(c.connects, 3, "connections when 3 requests end one")
+
+
+def curl_uploads():
+    _, _, url = serve()
+    file = write_bytes("mib", MIB)
+    digest = hashlib.sha256(MIB).digest()
+    for name, args in {
+        "with its length": ["--data-binary", "@" + file],
+        "that asks first (Expect)": ["--data-binary", "@" + file, "-H", "Expect: 100-continue"],
+        "in chunks": ["--data-binary", "@" + file, "-H", "Transfer-Encoding: chunked"],
+        "in chunks, asking first": ["-T", file, "-X", "POST", "-H", "Transfer-Encoding: chunked",
+                                    "-H", "Expect: 100-continue"],
+    }.items():
+        for target in ("/echo", "/stream"):
+            c = Curl(*args, url + target)
+            equal((c.status, hashlib.sha256(c.bytes).digest()), (200, digest), f"an upload {name} to {target}")
+            # /stream answers before it reads, which says as much.
+            if "Expect" in " ".join(args) and target == "/echo":
+                check("HTTP/1.1 100 Continue" in c.head, f"was told to go on: {c.head}")
+    c = Curl("-T", "-", url + "/count", data=MIB)
+    equal(json.loads(c.body)["bytes"], len(MIB), "an upload from a pipe")
+    c = Curl("-F", "a=1", "-F", f"file=@{file}", url + "/echo")
+    check(c.status == 200 and b'name="file"; filename="mib"' in c.bytes and MIB in c.bytes, "a form with a file")
+
+
+def curl_is_told_no_before_it_sends():
+    _, _, url = serve("max_body_bytes", 1000)
+    file = write_bytes("mib", MIB)
+    c = Curl("--data-binary", "@" + file, "-H", "Expect: 100-continue", url + "/echo")
+    equal(c.status, 413, "too large")
+    check("100 Continue" not in c.head, "not told to go on")
+    c = Curl("-d", "x" * 500, "-H", "Expect: 200-ok", url + "/echo")
+    equal(c.status, 417, "an expectation nobody knows")
+    _, _, url = serve()
+    c = Curl("--data-binary", "@" + file, "-H", "Expect: 100-continue", url + "/refuse")
+    equal((c.status, c.body), (413, "no\n"), "a handler's own refusal")
+
+
+def curl_sees_trailers_and_early_hints():
+    _, _, url = serve()
+    c = Curl(url + "/trailers")
+    equal(c.body, "body\n", "the body before them")
+    check("x-sum: 42" in c.head.lower(), f"the trailer: {c.head}")
+    c = Curl(url + "/early")
+    equal(c.body, "late\n", "the answer after 103")
+    check(c.heads[0].startswith("HTTP/1.1 103 ") and "rel=preload" in c.heads[0], f"103 first: {c.head}")
+
+
+def curl_upgrades():
+    s, address, url = serve()
+    c = Curl(url + "/upgrade")
+    equal((c.status, c.headers.get("upgrade"), c.headers.get("connection")), (426, "echo", "upgrade"), "without an offer")
+    with socket.create_connection(address, 30) as k:
+        k.sendall(b"GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly ")
+        got = b""
+        while b"EARLY " not in got:
+            piece = k.recv(4096)
+            check(piece, f"it ended: {got}")
+            got += piece
+        check(got.startswith(b"HTTP/1.1 101 "), f"101: {got}")
+        k.sendall(b"and more")
+        until(lambda: k.recv(4096) == b"AND MORE", "what is sent later")
+
+
+def curl_slowly():
+    """A client that takes a megabyte slowly is no reason to keep another waiting."""
+    _, _, url = serve()
+    slow = Service(argv=["curl", "-q", "-sS", "--limit-rate", "2M", "-o", path("slow"), url + "/big/8000000"])
+    for _ in range(50):
+        equal(Curl(url + "/hello").status, 200, "another client meanwhile")
+    equal(slow.ended(), 0, "the slow client's end")
+    equal(os.path.getsize(path("slow")), 8000000, "what it got")
+
+
+# --- Python
+
+
+def python_http_client():
+    _, address, _ = serve()
+    k = http.client.HTTPConnection(*address, timeout=30)
+    for i in range(3):  # one connection
+        k.request("POST", "/stream", body=(MIB[j:j + 65536] for j in range(0, len(MIB), 65536)),
+                  encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+        r = k.getresponse()
+        equal((r.status, r.read()), (200, MIB), "chunks there and back")
+    k.request("GET", "/chunked/1000")
+    r = k.getresponse()
+    equal(r.readline(), b"line 1\n", "the first line")
+    equal(len(r.read().splitlines()), 999, "the other lines")
+    k.request("GET", "/cookie", headers={"Cookie": "x=1; y=2"})
+    r = k.getresponse()
+    equal(json.loads(r.read()), {"x": "1", "y": "2"}, "cookies")
+    equal(r.headers.get_all("set-cookie"), ["a=1; Path=/", "b=2; Path=/"], "two cookies set")
+    k.request("PUT", "/count", body="")
+    equal(json.loads(k.getresponse().read())["bytes"], 0, "an empty body")
+    k.close()
+
+
+def python_requests():
+    try:
+        import requests
+    except ImportError:
+        print("python3-requests is not installed")
+        return
+    _, _, url = serve()
+    with requests.Session() as s:
+        r = s.get(url + "/json", params={"q": "a b", "u": "ü"}, timeout=30)
+        equal(r.json()["query"], {"q": "a b", "u": "ü"}, "parameters")
+        s.get(url + "/cookie", timeout=30)
+        equal(s.get(url + "/cookie", timeout=30).json(), {"a": "1", "b": "2"}, "its cookie jar")
+        equal(s.get(url + "/redirect", timeout=30).text, "hello, world\n", "a redirect")
+        r = s.post(url + "/echo", files={"f": ("n.bin", MIB)}, timeout=30)
+        check(MIB in r.content, "a file in a form")
+        r = s.post(url + "/echo", data=(MIB[i:i + 1000] for i in range(0, len(MIB), 1000)), timeout=30)
+        equal((r.content == MIB, r.headers["x-coding"]), (True, "chunked"), "a generator's body")
+        with s.get(url + "/big/5000000", stream=True, timeout=30) as r:
+            equal(sum(len(p) for p in r.iter_content(65536)), 5000000, "a streamed answer")
+        equal(s.get(url + "/status/503", timeout=30).status_code, 503, "a status")
+
+
+def raw_pipelines():
+    """Answers come in the order of the requests, however long each takes."""
+    _, address, _ = serve()
+    waits = [80, 0, 40, 10, 0, 20]
+    with socket.create_connection(address, 30) as k:
+        for ms in waits:
+            k.sendall(f"GET /wait/{ms} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        k.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                  b"4;ext=1\r\nbody\r\n0\r\nX-T: 1\r\n\r\nGET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        got = b""
+        while True:
+            piece = k.recv(65536)
+            if not piece:
+                break
+            got += piece
+    bodies = [part.split(b"\r\n\r\n", 1)[1] for part in got.split(b"HTTP/1.1 200 ")[1:]]
+    equal(bodies, [str(ms).encode() for ms in waits] + [b"body", b"hello, world\n"], "pipelined answers")
+
+
+# --- Node
+
+NODE = """
+const url = process.argv[2];
+const assert = require('assert');
+(async () => {
+  let r = await fetch(url + '/json?a=1');
+  assert.deepStrictEqual((await r.json()).query, { a: '1' });
+  r = await fetch(url + '/redirect');
+  assert.strictEqual(await r.text(), 'hello, world\\n');
+  assert(r.redirected);
+  r = await fetch(url + '/cookie');
+  assert.deepStrictEqual(r.headers.getSetCookie(), ['a=1; Path=/', 'b=2; Path=/']);
+  await r.text();
+  const body = new Uint8Array(1 << 20).map((_, i) => i * 7);
+  const pieces = new ReadableStream({ start(c) {
+    for (let i = 0; i < body.length; i += 65536) c.enqueue(body.subarray(i, i + 65536));
+    c.close();
+  } });
+  r = await fetch(url + '/stream', { method: 'POST', body: pieces, duplex: 'half' });
+  assert(Buffer.from(await r.arrayBuffer()).equals(Buffer.from(body)));
+  const form = new FormData();
+  form.set('text', 'one');
+  form.set('file', new Blob([body]), 'f.bin');
+  r = await fetch(url + '/echo', { method: 'POST', body: form });
+  assert(Buffer.from(await r.arrayBuffer()).includes(Buffer.from(body)));
+  const all = await Promise.all(Array.from({ length: 100 }, (_, i) => fetch(url + '/wait/' + i % 7)));
+  for (let i = 0; i < 100; i++) assert.strictEqual(await all[i].text(), String(i % 7));
+  console.log('fetch: done');
+})().catch((e) => { console.error(e); process.exit(1); });
+"""
+
+UNDICI = """
+const { Client } = require('undici');
+const assert = require('assert');
+(async () => {
+  const client = new Client(process.argv[2], { pipelining: 10 });
+  let connects = 0;
+  client.on('connect', () => connects++);
+  const waits = Array.from({ length: 40 }, (_, i) => (i * 13) % 30);
+  const all = await Promise.all(waits.map((ms) =>
+    client.request({ path: '/wait/' + ms, method: 'GET' }).then((r) => r.body.text())));
+  assert.deepStrictEqual(all, waits.map(String));
+  assert.strictEqual(connects, 1, 'pipelined on one connection');
+  const r = await client.request({ path: '/trailers', method: 'GET' });
+  assert.strictEqual(await r.body.text(), 'body\\n');
+  assert.strictEqual(r.trailers['x-sum'], '42');
+  const infos = [];
+  const e = await client.request({ path: '/early', method: 'GET', onInfo: (i) => infos.push(i.statusCode) });
+  assert.strictEqual(await e.body.text(), 'late\\n');
+  assert.deepStrictEqual(infos, [103]);
+  const { socket } = await client.upgrade({ path: '/upgrade', protocol: 'echo' });
+  socket.write('hello');
+  socket.once('data', (d) => {
+    assert.strictEqual(String(d), 'HELLO');
+    socket.end();
+    console.log('undici: done');
+    client.destroy();
+  });
+})().catch((e) => { console.error(e); process.exit(1); });
+"""
+
+
+def node_fetch():
+    if not peers.shutil.which("node"):
+        print("node is not installed")
+        return
+    _, _, url = serve()
+    with open(path("fetch.js"), "w") as f:
+        f.write(NODE)
+    check("fetch: done" in peers.run("node", path("fetch.js"), url), "Node's fetch")
+
+
+def node_undici():
+    modules = peers.shutil.which("node") and peers.node_package("undici", "6.21.1")
+    if not modules:
+        print("undici cannot be had")
+        return
+    _, _, url = serve()
+    with open(path("undici.js"), "w") as f:
+        f.write(UNDICI)
+    check("undici: done" in peers.run("node", path("undici.js"), url, env={"NODE_PATH": modules}), "undici")
+
+
+run(curl_basics, curl_http_1_0, curl_reuses_its_connection, curl_uploads, curl_is_told_no_before_it_sends,
+    curl_sees_trailers_and_early_hints, curl_upgrades, curl_slowly, python_http_client, python_requests, raw_pipelines,
+    node_fetch, node_undici)

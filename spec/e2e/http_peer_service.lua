@@ -1,0 +1,81 @@
+-- What the tests with other people's clients talk to: a bit of everything that HTTP/1.1 has.
+local neap = require "neap"
+
+local app = neap.http.app()
+
+app:get("/hello", function() return "hello, world\n" end)
+app:get("/json", function(req) return { method = req.method, host = req:header "host", query = req.query } end)
+app:get("/status/:code", function(req) return math.tointeger(req.params.code), "" end)
+app:get("/big/:size", function(req) return ("x"):rep(math.tointeger(req.params.size)) end)
+app:get("/headers", function(req) return req.headers end)
+app:get("/remote", function(req) return req.remote end)
+app:get("/cookie", function(req) return 200, req.cookies, { ["set-cookie"] = { "a=1; Path=/", "b=2; Path=/" } } end)
+app:get("/redirect", function() return 302, "", { location = "/hello" } end)
+app:get("/version", function(req) return req.version end)
+
+-- The body as it came, with what was said of it.
+app:any("/echo", function(req)
+  local body, err = req:body()
+  if not body then return nil, err end
+  return 200, body, {
+    ["content-type"] = "application/octet-stream",
+    ["x-method"] = req.method,
+    ["x-length"] = req:header "content-length" or "none",
+    ["x-coding"] = req:header "transfer-encoding" or "none",
+  }
+end)
+
+-- Counts without keeping.
+app:put("/count", function(req)
+  local n, pieces = 0, 0
+  for piece in req:chunks() do n, pieces = n + #piece, pieces + 1 end
+  return { bytes = n, pieces = pieces, trailers = req.trailers or {} }
+end)
+
+-- Both ways at once, piece by piece.
+app:post("/stream", function(req)
+  req:start(200, { ["content-type"] = "application/octet-stream" })
+  for piece in req:chunks() do req:write(piece) end
+  req:finish()
+end)
+
+app:get("/chunked/:n", function(req)
+  req:start(200, { ["content-type"] = "text/plain" })
+  for i = 1, math.tointeger(req.params.n) do req:write(("line %d\n"):format(i)) end
+  req:finish()
+end)
+
+app:get("/trailers", function(req)
+  req:start(200, { trailer = "x-sum", ["content-type"] = "text/plain" })
+  req:write "body\n"
+  req:finish { ["x-sum"] = "42" }
+end)
+
+app:get("/early", function(req)
+  req:inform(103, { link = "</style.css>; rel=preload" })
+  return "late\n"
+end)
+
+-- Refuses a body without reading it.
+app:post("/refuse", function() return 413, "no\n" end)
+
+app:get("/wait/:ms", function(req)
+  neap.task.sleep(math.tointeger(req.params.ms) / 1000)
+  return req.params.ms
+end)
+
+app:get("/upgrade", function(req)
+  local stream, err = req:upgrade("echo", { ["x-said"] = "yes" })
+  if not stream then return 426, err.message, { upgrade = "echo" } end
+  while true do
+    local piece = stream:read()
+    if not piece then break end
+    stream:write(piece:upper())
+  end
+  stream:close()
+end)
+
+local options = { app = app, port = 0, max_body_bytes = 64 * 1024 * 1024 }
+for i = 1, #arg, 2 do options[arg[i]] = math.tointeger(arg[i + 1]) or tonumber(arg[i + 1]) or arg[i + 1] end
+local server = assert(neap.http.serve(options))
+print("listening on " .. server.address)
