@@ -15,6 +15,26 @@ function http.app(opts) end
 ---@return neap.http.Client
 function http.client(opts) end
 
+---A middleware that compresses answers by what the client accepts, whole or streamed: a string, a table, a
+---function, `req:respond`, `req:start` and `req:write`, a client's response that is passed on. Left as they
+---are: what has a Content-Encoding or `Cache-Control: no-transform`, 204, 206 and 304, small bodies, types
+---that are compressed already, and files, for which `app:static` has `precompressed`. Sets Vary, makes a
+---strong ETag weak. What was written is flushed before the loop waits, `text/event-stream` at once.
+---
+---Compression over TLS lets who can see lengths and slip text into an answer guess secrets that stand in the
+---same answer (BREACH): let such answers have `cache-control: no-transform`.
+---@param opts? neap.http.CompressOptions
+---@return neap.http.Middleware
+function http.compress(opts) end
+
+---A middleware that decodes bodies with a Content-Encoding (gzip, deflate, br, zstd, up to four of them):
+---`req:body`, `read`, `json` and `form` give what was encoded, and the request has neither Content-Encoding
+---nor Content-Length any more. 415 for another coding; a body that is damaged or too large is what a broken
+---or too large body is: EPROTO and 400, ELIMIT and 413.
+---@param opts? neap.http.DecompressOptions
+---@return neap.http.Middleware
+function http.decompress(opts) end
+
 ---@class neap.http.Url
 ---@field scheme "http"|"https"|"unix"
 ---@field host? string

@@ -19,14 +19,7 @@ local function plan(opts, path, level)
   return made
 end
 
----A middleware that compresses answers by what the client accepts, whole or streamed: a string, a table, a
----function, `req:respond`, `req:start` and `req:write`, a client's response that is passed on. Left as they
----are: what has a Content-Encoding or `Cache-Control: no-transform`, 204, 206 and 304, small bodies, types
----that are compressed already, and files, for which `app:static` has `precompressed`. Sets Vary, makes a
----strong ETag weak. What was written is flushed before the loop waits, `text/event-stream` at once.
----
----Compression over TLS lets who can see lengths and slip text into an answer guess secrets that stand in the
----same answer (BREACH): let such answers have `cache-control: no-transform`.
+---The middleware: `neap.http.compress`, see there.
 ---@param opts? neap.http.CompressOptions
 ---@return neap.http.Middleware
 function M.answers(opts)

@@ -25,10 +25,7 @@ local function refuse(status, names)
   return 415, { error = "unsupported content-encoding" }, { ["accept-encoding"] = names }
 end
 
----A middleware that decodes bodies with a Content-Encoding (gzip, deflate, br, zstd, up to four of them):
----`req:body`, `read`, `json` and `form` give what was encoded, and the request has neither Content-Encoding
----nor Content-Length any more. 415 for another coding; a body that is damaged or too large is what a broken
----or too large body is: EPROTO and 400, ELIMIT and 413.
+---The middleware: `neap.http.decompress`, see there.
 ---@param opts? neap.http.DecompressOptions
 ---@return neap.http.Middleware
 function M.requests(opts)
