@@ -288,6 +288,51 @@ describe("compress", function()
     end)
   end)
 
+  it("sends trailers behind what is compressed", function()
+    local function handler(req)
+      req:start(200, { ["content-type"] = "text/x", trailer = "x-sum" })
+      req:write(text)
+      req:finish { ["x-sum"] = "42" }
+    end
+    local res = answer(handler, "gzip")
+    is_encoded(res, "gzip")
+    assert.equal("42", res.trailers and res.trailers["x-sum"])
+  end)
+
+  it("lets go of everything when the client leaves in the middle", function()
+    for _, name in ipairs { "gzip", "br", "zstd" } do
+      local ended = task.future()
+      local function handler(req)
+        local guard <close> = setmetatable({}, { -- luacheck: ignore 211
+          __close = function() ended:resolve(true) end,
+        })
+        req:start(200, { ["content-type"] = "text/x" })
+        while true do
+          local ok = req:write(text)
+          if not ok then return end
+          task.sleep(0)
+        end
+      end
+      serving({ handler = handler, compress = true }, function(url)
+        local opts = { stream = true, headers = { ["accept-encoding"] = name } }
+        local res = assert(http.get(url .. "/", opts))
+        assert.is_string(res:read(10))
+        res:close()
+        assert.is_true(ended:await(10))
+      end)
+    end
+  end)
+
+  it("leaves files to precompressed ones", function()
+    local app = http.app()
+    app:get("/file", function(req) return req:send_file "spec/lua/http/compress_spec.lua" end)
+    serving({ app = app, compress = true }, function(url)
+      local res = assert(http.get(url .. "/file", { headers = { ["accept-encoding"] = "gzip" } }))
+      assert.is_nil(res.headers["content-encoding"])
+      assert.is_truthy(res.body:find("leaves files", 1, true))
+    end)
+  end)
+
   it("refuses options that make no sense", function()
     local function refused(pattern, opts)
       local ok, err = pcall(http.compress, opts)
