@@ -31,6 +31,7 @@ app:get("/keep", function()             -- stays
   for i = 1, math.huge do kept[#kept + 1] = ("x"):rep(1024) .. i end
 end)
 app:get("/kept", function() return tostring(#kept) end)
+neap.worker.once("job", function() print("the job was done, in generation " .. neap.worker.generation) end)
 local server = assert(neap.http.serve { app = app, port = 0 })
 if neap.worker.id == 0 then print("listening on " .. server.address) end
 """
@@ -82,7 +83,9 @@ def a_state_that_stays_full():
     s.until(lambda: s.get(address, "/kept") == (200, "0"), "a state that is empty")
     fresh = s.on_worker(address, 1)
     s.equal(fresh.get("/worker"), (200, "1"), "worker 1 afterwards")
+    s.equal(len(service.matching("the job was done")), 1, "how often the job was done, by the same code")
     service.reload()
+    service.await_line("the job was done, in generation 1")
     s.equal({s.get(address, "/kept") for _ in range(8)}, {(200, "0")}, "after a reload")
     service.signal(signal.SIGTERM)
     s.equal(service.ended(), 0, "the exit code")

@@ -190,6 +190,7 @@ static void all_loaded(struct np_reload *r)
     struct turn *turns = NULL;
     if (!r->err) r->err = make_turns(r, &turns);
     if (r->err) {
+        if (r->only < 0) n->generation--;
         to_all(r, do_discard);
         end_round(r);
         return;
@@ -348,7 +349,7 @@ static void start_round(struct np_reload *r)
     r->phase = NP_RELOAD_LOADING;
     r->serial++;
     r->begun = np_loop_hrtime();
-    n->generation++;
+    if (r->only < 0) n->generation++; /* a state that is renewed has the code that others have */
     if (n->options.on_reloading) n->options.on_reloading(n, n->options.user);
     bool ok = send_orders(r, do_load) &&
               np_timer_start(&r->timer, np_seconds(load_timeout(n))) == NEAP_OK;
