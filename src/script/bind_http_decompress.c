@@ -102,18 +102,19 @@ static enum neap_err read_codings(const struct np_http_head *h, enum np_coding *
     return NEAP_OK;
 }
 
-/* What was said of the bytes on the wire is not so of those that are read. */
-static void strip_headers(struct np_http_head *h)
+bool np_http_decompress_hides(struct np_bytes name)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < h->nheaders; i++) {
-        struct np_bytes name = h->headers[i].name;
-        if (np_http_name_is(name, "content-encoding", 16) ||
-            np_http_name_is(name, "content-length", 14))
-            continue;
-        h->headers[kept++] = h->headers[i];
+    return np_http_name_is(name, "content-encoding", 16) ||
+           np_http_name_is(name, "content-length", 14);
+}
+
+void np_http_decompress_hide(lua_State *L)
+{
+    static const char *const names[] = {"content-encoding", "content-length"};
+    for (int i = 0; i < 2; i++) {
+        lua_pushnil(L);
+        lua_setfield(L, -2, names[i]);
     }
-    h->nheaders = kept;
 }
 
 /* decompress(req, plan) → nil | the status that refuses it: 415, 400 */
@@ -138,7 +139,7 @@ static int http_decompress(lua_State *L)
     struct np_http_unpack *u;
     if (np_http_unpack_new(chain, n, &plan->o, &u)) return luaL_error(L, "not enough memory");
     np_http_reqbody_unpack(b, u);
-    strip_headers(&r->x->head);
+    r->decoded = true;
     return 0;
 }
 

@@ -4,6 +4,8 @@
 #ifndef NP_SCRIPT_BIND_HTTP_DECOMPRESS_H
 #define NP_SCRIPT_BIND_HTTP_DECOMPRESS_H
 
+#include <lua.h>
+
 #include "base/buf.h"
 #include "proto/coding.h"
 
@@ -26,5 +28,11 @@ NEAP_MUST_CHECK enum neap_err np_http_unpack_finish(struct np_http_unpack *u);
 /* What was wrong, in words that live on. */
 const char *np_http_unpack_why(const struct np_http_unpack *u);
 void np_http_unpack_free(struct np_http_unpack *u); /* NULL is allowed */
+
+/* What is said of the bytes on the wire is not so of those that scripts read: Content-Encoding and
+ * Content-Length. The exchange's head keeps them, for who passes the bytes on as they are. */
+bool np_http_decompress_hides(struct np_bytes name);
+/* Takes them out of the table of headers on top. */
+void np_http_decompress_hide(lua_State *L);
 
 #endif

@@ -91,6 +91,7 @@ static void push_field(lua_State *L, struct np_http_req *r, enum field f)
         break;
     case HEADERS:
         np_push_headers(L, h->headers, h->nheaders);
+        if (r->decoded) np_http_decompress_hide(L);
         break;
     case TRAILERS: /* nobody knows them before the body's end */
         if (r->x ? r->x->body_complete : r->kept->body_complete)
@@ -175,11 +176,13 @@ static int request_newindex(lua_State *L)
 /* req:header(name) → string | nil, without making the table of all */
 static int request_header(lua_State *L)
 {
-    const struct np_http_head *h = check_head(L, np_http_req_check(L, 1));
+    const struct np_http_req *r = np_http_req_check(L, 1);
+    const struct np_http_head *h = check_head(L, r);
     size_t n;
     const char *name = luaL_checklstring(L, 2, &n);
     struct np_bytes value = np_http_header_get(h, name, n);
-    if (!value.p) return lua_pushnil(L), 1;
+    bool hidden = r->decoded && np_http_decompress_hides((struct np_bytes){name, n});
+    if (!value.p || hidden) return lua_pushnil(L), 1;
     push_bytes(L, value);
     return 1;
 }
