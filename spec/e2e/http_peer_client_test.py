@@ -40,7 +40,11 @@ SERVER = """
     location = /post303 { return 303 /small.txt; }
     location = /empty { return 204; }
     location = /teapot { return 418 "short and stout"; }
-    location = /cookie { add_header Set-Cookie "a=1; Path=/"; add_header Set-Cookie "b=2; Path=/"; return 200 "$http_cookie"; }
+    location = /cookie {
+      add_header Set-Cookie "a=1; Path=/";
+      add_header Set-Cookie "b=2; Path=/";
+      return 200 "$http_cookie";
+    }
     location = /echo-host { return 200 "$host $http_user_agent"; }
     location = /close { keepalive_timeout 0; return 200 "closes"; }
     location = /after3 { keepalive_requests 3; add_header X-Connection $connection; return 200 "ok"; }

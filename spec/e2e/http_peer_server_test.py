@@ -126,7 +126,7 @@ def curl_sees_trailers_and_early_hints():
 def curl_upgrades():
     s, address, url = serve()
     c = Curl(url + "/upgrade")
-    equal((c.status, c.headers.get("upgrade"), c.headers.get("connection")), (426, "echo", "upgrade"), "without an offer")
+    equal((c.status, c.headers.get("upgrade")), (426, "echo"), "without an offer")
     with socket.create_connection(address, 30) as k:
         k.sendall(b"GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly ")
         got = b""

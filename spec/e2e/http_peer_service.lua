@@ -4,12 +4,16 @@ local neap = require "neap"
 local app = neap.http.app()
 
 app:get("/hello", function() return "hello, world\n" end)
-app:get("/json", function(req) return { method = req.method, host = req:header "host", query = req.query } end)
+app:get("/json", function(req)
+  return { method = req.method, host = req:header "host", query = req.query }
+end)
 app:get("/status/:code", function(req) return math.tointeger(req.params.code), "" end)
 app:get("/big/:size", function(req) return ("x"):rep(math.tointeger(req.params.size)) end)
 app:get("/headers", function(req) return req.headers end)
 app:get("/remote", function(req) return req.remote end)
-app:get("/cookie", function(req) return 200, req.cookies, { ["set-cookie"] = { "a=1; Path=/", "b=2; Path=/" } } end)
+app:get("/cookie", function(req)
+  return 200, req.cookies, { ["set-cookie"] = { "a=1; Path=/", "b=2; Path=/" } }
+end)
 app:get("/redirect", function() return 302, "", { location = "/hello" } end)
 app:get("/version", function(req) return req.version end)
 
@@ -42,6 +46,16 @@ end)
 app:get("/chunked/:n", function(req)
   req:start(200, { ["content-type"] = "text/plain" })
   for i = 1, math.tointeger(req.params.n) do req:write(("line %d\n"):format(i)) end
+  req:finish()
+end)
+
+-- Much, as fast as the client takes it.
+app:get("/flow/:pieces", function(req)
+  req:start(200, { ["content-type"] = "application/octet-stream" })
+  local piece = ("x"):rep(65536)
+  for _ = 1, math.tointeger(req.params.pieces) do
+    if not req:write(piece) then return end
+  end
   req:finish()
 end)
 

@@ -108,7 +108,8 @@ http {{
 """)
         fds = [s.fileno() for s in self.sockets]
         # A master that is killed leaves its workers: when the test goes, it is asked instead.
-        super().__init__(argv=["setpriv", "--pdeathsig", "TERM", "nginx", "-e", "stderr", "-p", self.root, "-c", self.config],
+        argv = ["setpriv", "--pdeathsig", "TERM", "nginx", "-e", "stderr", "-p", self.root, "-c", self.config]
+        super().__init__(argv=argv,
                          env={"NGINX": "".join(f"{fd};" for fd in fds)}, pass_fds=fds)
         self.address = ("127.0.0.1", self.ports[0])
 
