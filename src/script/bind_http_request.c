@@ -223,12 +223,66 @@ static void add_content_type(struct np_http_header *headers, size_t *n, const ch
     (*n)++;
 }
 
+static const char added_key; /* of the fields: names and values, one after the other */
+
+/* What the answer gets besides, if the request is at 1: its fields hold the strings. */
+static void read_added(lua_State *L, struct np_http_req_head *out)
+{
+    int top = lua_gettop(L);
+    if (!luaL_testudata(L, 1, REQUEST)) return;
+    luaL_checkstack(L, 4, NULL);
+    if (lua_getiuservalue(L, 1, FIELDS) == LUA_TTABLE &&
+        lua_rawgetp(L, -1, &added_key) == LUA_TTABLE) {
+        lua_Integer n = (lua_Integer)lua_rawlen(L, -1);
+        for (lua_Integer i = 1; i < n; i += 2) {
+            struct np_http_header *h = &out->headers[out->n];
+            if (out->n++ == NP_LUA_MAX_HEADERS) np_misuse(L, "headers: too many");
+            lua_rawgeti(L, -1, i);
+            h->name.p = lua_tolstring(L, -1, &h->name.n);
+            lua_rawgeti(L, -2, i + 1);
+            h->value.p = lua_tolstring(L, -1, &h->value.n);
+            lua_pop(L, 2);
+        }
+    }
+    lua_settop(L, top);
+}
+
+/* req:add_header(name, value): the answer gets it, whatever it is otherwise */
+static int request_add_header(lua_State *L)
+{
+    struct np_http_req *r = np_http_req_check(L, 1);
+    size_t n;
+    const char *name = luaL_checklstring(L, 2, &n);
+    luaL_argcheck(L, np_http_is_token(name, n), 2, "no name of a header");
+    const char *value = luaL_checklstring(L, 3, &n);
+    for (size_t i = 0; i < n; i++)
+        luaL_argcheck(L, value[i] == '\t' || ((unsigned char)value[i] >= 0x20 && value[i] != 0x7f),
+                      3, "has control characters");
+    if (r->answered) return np_misuse(L, "an answer was already begun");
+    lua_settop(L, 3);
+    push_fields_table(L);
+    if (lua_rawgetp(L, -1, &added_key) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, -3, &added_key);
+    }
+    lua_Integer len = (lua_Integer)lua_rawlen(L, -1);
+    if (len / 2 >= NP_LUA_MAX_HEADERS) return np_misuse(L, "headers: too many");
+    lua_pushvalue(L, 2);
+    lua_rawseti(L, -2, len + 1);
+    lua_pushvalue(L, 3);
+    lua_rawseti(L, -2, len + 2);
+    return 0;
+}
+
 void np_http_req_read_head(lua_State *L, lua_Integer status, int headers,
                            struct np_http_req_head *out)
 {
     if (status < 200 || status > 599) np_misuse(L, "status must be between 200 and 599");
     out->status = (int)status;
     out->n = np_read_headers(L, headers, out->headers);
+    read_added(L, out);
 }
 
 int np_http_req_respond(lua_State *L, struct np_http_req *r, struct np_http_req_head *head,
@@ -372,9 +426,13 @@ static void add_fields(lua_State *L)
 
 void np_http_add_request(lua_State *L)
 {
-    static const luaL_Reg methods[] = {{"header", request_header}, {"respond", request_respond},
-                                       {"start", request_start},   {"write", request_write},
-                                       {"finish", request_finish}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"header", request_header},
+                                       {"respond", request_respond},
+                                       {"start", request_start},
+                                       {"write", request_write},
+                                       {"finish", request_finish},
+                                       {"add_header", request_add_header},
+                                       {NULL, NULL}};
     static const luaL_Reg meta[] = {
         {"__newindex", request_newindex}, {"__tostring", request_tostring}, {NULL, NULL}};
     np_type_new(L, REQUEST, NULL, meta);

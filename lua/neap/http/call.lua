@@ -288,7 +288,10 @@ function M.perform(route, call)
     if not res then return nil, err end
     call.authority, call.scheme = call.authority or res.authority, call.scheme or res.scheme
     local jar = route.client.jar
-    if jar then jar:store(call.host or "", path_of(call), res.headers["set-cookie"]) end
+    if jar then
+      local secure = scheme_of(route, call) == "https"
+      jar:store(call.host or "", path_of(call), res.headers["set-cookie"], nil, secure)
+    end
     local location = res.headers["location"]
     if not redirects[res.status] or not location or call.redirects == 0 then return res end
     local get = becomes_get(wire, res.status)

@@ -67,6 +67,7 @@ function methods:json(max)
 end
 
 methods.form, methods.parts = form.form, form.parts
+methods.set_cookie, methods.delete_cookie = cookie.set, cookie.delete
 
 methods.send_file = static.send
 methods.fresh = conditional.fresh
