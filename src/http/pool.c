@@ -2,7 +2,6 @@
  *
  * An origin exists as long as a connection or a waiting call of it does. One thread, the loop's.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -70,37 +69,75 @@ static struct np_http_origin *new_origin(struct np_http_client *c, const struct 
     return o;
 }
 
-/* The words, NUL, and what besides them makes the way another one. 0 when it is too long. */
-static size_t make_key(char *key, size_t size, const struct np_http_request *r)
+struct key {
+    char p[MAX_KEY];
+    size_t n;
+    bool cut;
+};
+
+static void add(struct key *k, const char *p, size_t n)
+{
+    if (n > sizeof k->p - k->n) {
+        k->cut = true;
+        return;
+    }
+    memcpy(k->p + k->n, p, n);
+    k->n += n;
+}
+
+static void add_text(struct key *k, const char *text)
+{
+    add(k, text, strlen(text));
+}
+
+static void add_place(struct key *k, const char *host, int port)
+{
+    bool v6 = strchr(host, ':') != NULL;
+    char digits[12];
+    size_t at = sizeof digits;
+    if (v6) add(k, "[", 1);
+    add_text(k, host);
+    add(k, v6 ? "]:" : ":", v6 ? 2 : 1);
+    do {
+        digits[--at] = (char)('0' + port % 10);
+        port /= 10;
+    } while (port > 0);
+    add(k, digits + at, sizeof digits - at);
+}
+
+/* The words, NUL, and what besides them makes the way another one. False when it is too long. */
+static bool make_key(struct key *k, const struct np_http_request *r)
 {
     const struct np_http_proxy *proxy = r->proxy;
-    int n = r->unix_path
-                ? snprintf(key, size, "unix:%s", r->unix_path)
-                : snprintf(key, size, strchr(r->host, ':') ? "[%s]:%d" : "%s:%d", r->host, r->port);
-    if (n < 0 || (size_t)n >= size) return 0;
-    size_t at = (size_t)n + 1;
+    k->n = 0;
+    k->cut = false;
+    if (r->unix_path) {
+        add(k, "unix:", 5);
+        add_text(k, r->unix_path);
+    } else {
+        add_place(k, r->host, r->port);
+    }
+    add(k, "", 1);
     if (r->tls) {
-        n = snprintf(key + at, size - at, "%p %s", (void *)r->tls, r->tls_name ? r->tls_name : "");
-        if (n < 0 || (size_t)n >= size - at) return 0;
-        at += (size_t)n;
+        add(k, (const char *)&r->tls, sizeof r->tls);
+        add_text(k, r->tls_name ? r->tls_name : "");
     }
     if (proxy) {
-        n = snprintf(key + at, size - at, "\n%s:%d %p %s", proxy->host, proxy->port,
-                     (void *)proxy->tls, proxy->authorization ? proxy->authorization : "");
-        if (n < 0 || (size_t)n >= size - at) return 0;
-        at += (size_t)n;
+        add(k, "\n", 1);
+        add_place(k, proxy->host, proxy->port);
+        add(k, (const char *)&proxy->tls, sizeof proxy->tls);
+        add_text(k, proxy->authorization ? proxy->authorization : "");
     }
-    return at;
+    return !k->cut;
 }
 
 enum neap_err np_http_origin_get(struct np_http_client *c, const struct np_http_request *r,
                                  struct np_http_origin **out)
 {
-    char key[MAX_KEY];
-    size_t n = make_key(key, sizeof key, r);
-    if (!n) return NEAP_EINVAL;
-    struct np_http_origin *o = np_map_get(&c->origins, key, n);
-    if (!o) o = new_origin(c, r, key, n);
+    struct key key;
+    if (!make_key(&key, r)) return NEAP_EINVAL;
+    struct np_http_origin *o = np_map_get(&c->origins, key.p, key.n);
+    if (!o) o = new_origin(c, r, key.p, key.n);
     if (!o) return NEAP_ENOMEM;
     *out = o;
     return NEAP_OK;

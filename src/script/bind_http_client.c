@@ -145,6 +145,7 @@ struct call_options {
     bool stream_body;
     bool interim;
     double content_length;
+    double wait, dns, connect, handshake; /* seconds; 0: the pool's option, negative: none */
 };
 
 #define AT(field) offsetof(struct call_options, field)
@@ -163,12 +164,12 @@ static const struct np_opt call_spec[] = {
     {"unix", NP_OPT_STRING, AT(r.unix_path), 0, 0},
     {"tls_name", NP_OPT_STRING, AT(r.tls_name), 0, 0},
     {"proxy", NP_OPT_TABLE, 0, 0, 0},
-    {"idempotent", NP_OPT_ANY, 0, 0, 0},
+    {"idempotent", NP_OPT_INT, AT(r.idempotent), -1, 1},
     {"expect_continue", NP_OPT_SECONDS, AT(r.expect_continue), 0, 0},
-    {"wait_timeout", NP_OPT_ANY, 0, 0, 0},
-    {"dns_timeout", NP_OPT_ANY, 0, 0, 0},
-    {"connect_timeout", NP_OPT_ANY, 0, 0, 0},
-    {"tls_timeout", NP_OPT_ANY, 0, 0, 0},
+    {"wait_timeout", NP_OPT_NUMBER, AT(wait), -1, 1e9},
+    {"dns_timeout", NP_OPT_NUMBER, AT(dns), -1, 1e9},
+    {"connect_timeout", NP_OPT_NUMBER, AT(connect), -1, 1e9},
+    {"tls_timeout", NP_OPT_NUMBER, AT(handshake), -1, 1e9},
     {"first_byte_timeout", NP_OPT_SECONDS, AT(r.first_byte_timeout), 0, 0},
     {"idle_timeout", NP_OPT_SECONDS, AT(r.idle_timeout), 0, 0},
     {"max_header_bytes", NP_OPT_SIZE, AT(r.max_head), 0, 0},
@@ -186,20 +187,10 @@ static const struct np_opt proxy_spec[] = {
     {"tls", NP_OPT_ANY, 0, 0, 0},
     {0}};
 
-/* A timeout whose absence is the pool's, and whose `false` is none. Pops nothing, leaves nothing.
- */
-static int64_t read_span(lua_State *L, const char *name)
+/* Of a span in seconds: 0, the pool's option; negative, none. */
+static int64_t span_of(double seconds)
 {
-    int64_t span = 0;
-    int type = lua_getfield(L, 1, name);
-    if (type == LUA_TBOOLEAN && !lua_toboolean(L, -1))
-        span = -1;
-    else if (type == LUA_TNUMBER)
-        span = np_check_seconds(L, -1, 0);
-    else if (type != LUA_TNIL)
-        np_misuse(L, "opts.%s: expected seconds, got %s", name, luaL_typename(L, -1));
-    lua_pop(L, 1);
-    return type == LUA_TNUMBER && span == 0 ? -1 : span;
+    return seconds < 0 ? -1 : np_seconds(seconds);
 }
 
 static void read_body(lua_State *L, struct call_options *o)
@@ -234,16 +225,11 @@ static enum neap_err read_options(lua_State *L, struct call_options *o,
     o->r.method = "GET";
     o->r.target = "/";
     luaL_checktype(L, 1, LUA_TTABLE);
-    lua_settop(L, 1);
     np_opts_read(L, 1, "opts", call_spec, o);
-    if (!o->r.host && !o->r.unix_path) np_misuse(L, "opts.host: expected string, got nil");
-    o->r.wait_timeout = read_span(L, "wait_timeout");
-    o->r.dns_timeout = read_span(L, "dns_timeout");
-    o->r.connect_timeout = read_span(L, "connect_timeout");
-    o->r.tls_timeout = read_span(L, "tls_timeout");
-    if (lua_getfield(L, 1, "idempotent") == LUA_TBOOLEAN)
-        o->r.idempotent = lua_toboolean(L, -1) ? 1 : -1;
-    lua_pop(L, 1);
+    o->r.wait_timeout = span_of(o->wait);
+    o->r.dns_timeout = span_of(o->dns);
+    o->r.connect_timeout = span_of(o->connect);
+    o->r.tls_timeout = span_of(o->handshake);
     enum neap_err err = read_way(L, o, info);
     if (err) return err;
     if (!o->r.port) o->r.port = o->r.tls ? 443 : 80;
@@ -274,8 +260,10 @@ static enum neap_err begin(lua_State *L, struct call_options *o, struct np_lcall
                            struct neap_errinfo *info)
 {
     struct np_http_header headers[NP_LUA_MAX_HEADERS];
+    lua_settop(L, 1);
     enum neap_err err = read_options(L, o, headers, info);
     if (err) return err;
+    if (!o->r.host && !o->r.unix_path) np_misuse(L, "opts.host: expected string, got nil");
     struct np_http_client *client = pool_of(L, info);
     if (!client) return info->code;
     struct np_lcall *lc = np_lcall_new(L);
@@ -291,6 +279,30 @@ static enum neap_err begin(lua_State *L, struct call_options *o, struct np_lcall
     lua_replace(L, 1);
     lua_settop(L, 1);
     *out = lc;
+    return NEAP_OK;
+}
+
+enum neap_err np_lcall_way(lua_State *L, struct np_http_request *r, struct np_http_proxy *proxy,
+                           struct np_http_client **client, struct neap_errinfo *info)
+{
+    struct np_http_header headers[NP_LUA_MAX_HEADERS];
+    struct call_options o;
+    if (lua_isnil(L, 1)) {
+        *client = client_of(L, np_script_of(L));
+        return NEAP_OK;
+    }
+    enum neap_err err = read_options(L, &o, headers, info);
+    if (err) return err;
+    *client = pool_of(L, info);
+    if (!*client) return info->code;
+    *r = o.r;
+    *proxy = o.proxy;
+    if (r->proxy) r->proxy = proxy;
+    r->headers = NULL;
+    r->nheaders = 0;
+    r->body = NULL;
+    r->body_len = 0;
+    r->decode = false;
     return NEAP_OK;
 }
 

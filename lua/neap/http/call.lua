@@ -48,10 +48,14 @@ local function aim(client, wire, place)
     wire.tls_name = way.tls_name or place.unix and "localhost" or nil
   end
   if place.unix or way.proxy == false then return true end
+  if way.proxy or place.direct then
+    wire.proxy = way.proxy
+    return true
+  end
   local err
-  wire.proxy = way.proxy
-  if not wire.proxy then wire.proxy, err = proxy_env.find(place.scheme, place.host, place.port) end
+  wire.proxy, err = proxy_env.find(place.scheme, place.host, place.port)
   if err then return nil, err end
+  place.direct = not wire.proxy -- a client's place lasts
   return true
 end
 
@@ -73,14 +77,13 @@ local function exchange(call)
 end
 
 local function send(client, call, place, timeout)
-  local wire, hooks = call.wire, client.opts
+  local wire, hooks = call.wire, client.hooks
   local ok, err = aim(client, wire, place)
   if not ok then return nil, err end
   wire.timeout = timeout
-  call.attempts = (call.attempts or 0) + 1
-  local request
-  if hooks.on_request or hooks.on_response or hooks.on_error then request = sent_request(call, place) end
-  if hooks.on_request then hooks.on_request(request) end
+  call.attempts = call.attempts + 1
+  local request = hooks and sent_request(call, place)
+  if hooks and hooks.on_request then hooks.on_request(request) end
   local res
   res, err = exchange(call)
   -- Who does not want to wait for 100 (Continue) says so.
@@ -91,8 +94,8 @@ local function send(client, call, place, timeout)
   end
   if res then
     res.authority, res.scheme = place.authority, place.scheme
-    if hooks.on_response then hooks.on_response(res, request) end
-  elseif hooks.on_error then
+    if hooks and hooks.on_response then hooks.on_response(res, request) end
+  elseif hooks and hooks.on_error then
     hooks.on_error(err, request)
   end
   return res, err
@@ -149,10 +152,16 @@ local function smaller(a, b)
   return math.min(a, b)
 end
 
+local function idempotent(call)
+  local value = call.wire.idempotent
+  if value == nil then return nil end
+  return value > 0
+end
+
 -- Whether to try again, and after how long; withdraws from the budget.
 local function next_attempt(policy, call, made, res, err, fresh)
   if made >= policy.attempts or call.body_begun then return end
-  if not policy:wants(call.wire.method, call.wire.idempotent, res and res.status, err) then return end
+  if not policy:wants(call.wire.method, idempotent(call), res and res.status, err) then return end
   local delay = 0
   if not (fresh and retry.is_unreached(err)) then delay = policy:delay(made) end
   local left = time_left(call)
@@ -195,6 +204,7 @@ local function elsewhere(client)
   local way = client.way
   return {
     opts = client.opts,
+    hooks = client.hooks,
     jar = client.jar,
     way = { tls = way.tls, proxy = way.proxy },
   }

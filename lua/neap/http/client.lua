@@ -20,6 +20,7 @@ local M = {}
 ---@class neap.http.Client
 local Client = {}
 Client.__index = Client
+M.class = Client
 
 local function parse_base(base, level)
   local url, err = core.parse_url(base)
@@ -44,6 +45,7 @@ function M.new(opts)
     wire = read.wire,
     timeout = read.timeout,
     policy = read.policy,
+    hooks = read.hooks,
     headers = message.headers({}, opts.headers),
     prefix = "",
     way = { tls = read.tls, tls_name = opts.tls_name, proxy = read.proxy },
@@ -58,6 +60,9 @@ function M.new(opts)
     self.upstream = upstream.service(opts.service, opts.balancer, read.tls ~= nil, 2)
     self.way.tls_name = opts.tls_name or opts.service
     self.way.proxy = read.proxy or false
+  end
+  if self.upstream then
+    self.route = { client = self, upstream = self.upstream, policy = self.policy }
   end
   return self
 end
@@ -92,13 +97,21 @@ local function prepare(self, method, path, opts, level)
   local to, target, host = locate(self, path, level + 1)
   if not to then return nil, { failure = target } end
   local headers = message.headers(self.headers, opts.headers)
-  local ok, body, err = pcall(message.body, opts, headers)
-  if not ok then error("opts." .. body, level + 1) end
-  ok, target = pcall(message.with_query, target, opts.query)
-  if not ok then error("opts.query." .. target, level + 1) end
+  local ok, body, err
+  if opts.body or opts.json ~= nil or opts.form then
+    ok, body, err = pcall(message.body, opts, headers)
+    if not ok then error("opts." .. body, level + 1) end
+  end
+  if opts.query then
+    ok, target = pcall(message.with_query, target, opts.query)
+    if not ok then error("opts.query." .. target, level + 1) end
+  end
   wire.method, wire.target, wire.headers, wire.body = method, target, headers, body
   if type(body) == "function" then wire.content_length = opts.content_length end
-  local route = { client = self, upstream = to, policy = opts.retry ~= false and self.policy or nil }
+  local route = self.route
+  if not route or opts.retry == false then
+    route = { client = self, upstream = to, policy = opts.retry ~= false and self.policy or nil }
+  end
   return route, {
     wire = wire,
     host = host,
@@ -108,6 +121,8 @@ local function prepare(self, method, path, opts, level)
     auth = or_default(opts.auth, self.opts.auth) or nil,
     hash_key = opts.hash_key and tostring(opts.hash_key),
     on_interim = opts.on_interim or self.opts.on_interim,
+    attempts = 0,
+    ends = nil, own_cookie = nil, authority = nil, scheme = nil, -- so that there is room for them
   }
 end
 

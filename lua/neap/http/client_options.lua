@@ -161,8 +161,8 @@ local twice = { total = "timeout", first_byte = "first_byte_timeout", idle = "id
 -- Sets in `wire` what the options say of timeouts; gives the total, nil where nothing is said.
 local function set_timeouts(wire, opts, level)
   local t = opts.timeouts
-  if opts.first_byte_timeout ~= nil then wire.first_byte_timeout = opts.first_byte_timeout end
-  if opts.idle_timeout ~= nil then wire.idle_timeout = opts.idle_timeout end
+  if opts.first_byte_timeout ~= nil then wire.first_byte_timeout = opts.first_byte_timeout or nil end
+  if opts.idle_timeout ~= nil then wire.idle_timeout = opts.idle_timeout or nil end
   if not t then return opts.timeout end
   for name, option in next, twice do
     if t[name] ~= nil and opts[option] ~= nil then
@@ -170,7 +170,11 @@ local function set_timeouts(wire, opts, level)
     end
   end
   for _, name in ipairs { "wait", "dns", "connect", "tls", "first_byte", "idle" } do
-    if t[name] ~= nil then wire[name .. "_timeout"] = t[name] end
+    if t[name] ~= nil then wire[name .. "_timeout"] = t[name] or nil end
+  end
+  for _, name in ipairs { "wait", "dns", "connect", "tls" } do
+    local none = t[name] == false or t[name] == 0
+    if none then wire[name .. "_timeout"] = -1 end -- whatever the pool has
   end
   if t.total ~= nil then return t.total end
   return opts.timeout
@@ -213,7 +217,8 @@ function M.client(opts, level)
   local wire = { max_header_bytes = opts.max_header_bytes }
   local timeout = set_common(wire, opts, level + 1)
   if timeout == nil then timeout = 30 end
-  local read = { opts = opts, wire = wire, timeout = timeout, proxy = read_proxy(opts.proxy, level + 1) }
+  local hooks = opts.on_request or opts.on_response or opts.on_error
+  local read = { hooks = hooks and opts, opts = opts, wire = wire, timeout = timeout, proxy = read_proxy(opts.proxy, level + 1) }
   if type(opts.tls) == "table" then
     local ok, context, err = pcall(tls.context, opts.tls)
     if not ok then raised(context, level + 1) end
@@ -234,6 +239,8 @@ function M.client(opts, level)
   return read
 end
 
+local none = {}
+
 ---Checks the options of a call; gives its share of what goes to the wire.
 ---@param opts neap.http.CallOptions?
 ---@param defaults table the client's `wire`
@@ -241,14 +248,17 @@ end
 ---@return table wire
 ---@return number|false|nil timeout
 function M.call(opts, defaults, level)
-  local wire = {}
+  local wire = { -- of a size for all that most calls have
+    method = nil, target = nil, headers = nil, body = nil,
+    host = nil, port = nil, timeout = nil, decompress = nil,
+  }
   for k, v in next, defaults do wire[k] = v end
-  if opts == nil then return {}, wire, nil end
+  if opts == nil then return none, wire, nil end
   call_schema:check(opts, level + 1)
   local bodies = (opts.body and 1 or 0) + (opts.json ~= nil and 1 or 0) + (opts.form and 1 or 0)
   if bodies > 1 then error("opts: expected one of body, json and form", level + 1) end
   wire.stream = opts.stream
-  wire.idempotent = opts.idempotent
+  if opts.idempotent ~= nil then wire.idempotent = opts.idempotent and 1 or -1 end
   return opts, wire, set_common(wire, opts, level + 1)
 end
 

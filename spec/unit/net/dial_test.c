@@ -56,6 +56,12 @@ static union np_addr listen_at(struct fix *f, struct acceptor *a, const char *ip
     return addr;
 }
 
+static void close_listener(struct fix *f, struct acceptor *a)
+{
+    np_listener_close(a->l);
+    run_until(f, a->closed);
+}
+
 static bool has_ipv6(void)
 {
     union np_addr a;
@@ -99,7 +105,7 @@ static void an_address_that_does_not_answer_is_overtaken(void **state)
     char peer[NP_ADDR_TEXT_MAX];
     assert_ok(np_stream_peer(e.s, peer, sizeof peer));
     assert_memory_equal(peer, "127.0.0.1:", 10);
-    np_listener_close(a.l);
+    close_listener(f, &a);
     end_finish(f, &e);
     end_finish(f, &server);
     hole_close(&h);
@@ -114,7 +120,7 @@ static void the_next_is_tried_at_once_when_one_fails(void **state)
                              listen_at(f, &a, "127.0.0.1")};
     race(f, &e, addrs, 3, never);
     run_until(f, e.opened && a.accepted);
-    np_listener_close(a.l);
+    close_listener(f, &a);
     end_finish(f, &e);
     end_finish(f, &server);
 }
@@ -129,8 +135,8 @@ static void who_answers_in_time_is_not_raced(void **state)
     run_until(f, e.opened && a.accepted);
     run_some(f);
     assert_int_equal(b.accepted, 0);
-    np_listener_close(a.l);
-    np_listener_close(b.l);
+    close_listener(f, &a);
+    close_listener(f, &b);
     end_finish(f, &e);
     end_finish(f, &one);
 }
@@ -147,7 +153,7 @@ static void the_families_take_turns(void **state)
     union np_addr addrs[] = {nobody("127.0.0.3"), h.addr, listen_at(f, &a, "::1")};
     race(f, &e, addrs, 3, never);
     run_until(f, e.opened && a.accepted);
-    np_listener_close(a.l);
+    close_listener(f, &a);
     end_finish(f, &e);
     end_finish(f, &server);
     hole_close(&h);
@@ -217,7 +223,7 @@ static void may_be_closed_at_any_moment(void **state)
         if (a.accepted) end_finish(f, &server);
         a.accepted = 0;
     }
-    np_listener_close(a.l);
+    close_listener(f, &a);
     hole_close(&h);
 }
 
@@ -255,7 +261,7 @@ static void lost_memory_is_survived(void **state)
         if (!err) end_finish(f, &e);
         run_some(f);
         if (a.accepted) end_finish(f, &server);
-        np_listener_close(a.l);
+        close_listener(f, &a);
         run_some(f);
     }
     assert_true(failed > 0);
