@@ -196,6 +196,13 @@ local function settings_of(options, opts, build)
   return settings
 end
 
+-- What C says of an option, at that level too.
+local function call(fn, ...)
+  local ok, first, err = pcall(fn, ...)
+  if ok then return first, err end
+  error(type(first) == "string" and first:gsub("^%S+:%d+: ", "") or first, 3)
+end
+
 -- --- listings
 
 local escapes = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["'"] = "&#39;" }
@@ -310,7 +317,7 @@ end
 function M.files(root, opts)
   schema.arg("root", root, "string")
   local settings = settings_of(static_options, opts, site_settings)
-  local site, err = core.site(root, settings)
+  local site, err = call(core.site, root, settings)
   if not site then return nil, err end
   return make_handler(site, settings.listing, default_not_found)
 end
@@ -338,7 +345,7 @@ function M.mount(app, prefix, root, opts)
     error("prefix: begins with '/', and has no wildcard", 2)
   end
   local settings = settings_of(static_options, opts, site_settings)
-  local site, err = core.site(root, settings)
+  local site, err = call(core.site, root, settings)
   if not site then error("root: " .. err.message, 2) end
   local handler = make_handler(site, settings.listing, not_found_of(app))
   prefix = prefix:gsub("/+$", "")
@@ -379,7 +386,8 @@ function M.send(req, path, opts)
     headers[#headers + 1] = disposition(download, path)
     if type(download) == "string" then settings.name = download end
   end
-  return core.send(req, path, settings)
+  local ok, err = call(core.send, req, path, settings)
+  return ok, err
 end
 
 return M
