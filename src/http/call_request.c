@@ -268,22 +268,47 @@ bool np_http_call_writable(const struct np_http_call *call)
 void np_http_call_drained(struct np_http_call *call)
 {
     if (call->stream_body && !call->body_done && call->handler->on_drain)
+bool np_http_call_await_sending(struct np_http_call *call)
+{
+    if (call->ended || flows(call)) return false;
+    call->drain_due = true;
+    return true;
+}
+
         call->handler->on_drain(call);
 }
 
 void np_http_call_finish(struct np_http_call *call)
 {
     enum neap_err err = NEAP_OK;
+/* The end of a chunked body. */
+static enum neap_err write_last(struct np_http_call *call, bool now,
+                                const struct np_http_header *trailers, size_t n)
+{
+    struct np_buf tail;
+    if (!now) return np_http_write_trailer(&call->req, trailers, n);
+    if (n == 0) return np_stream_write(call->conn->stream, "0\r\n\r\n", 5);
+    np_buf_init(&tail);
+    enum neap_err err = np_http_write_trailer(&tail, trailers, n);
+    if (!err) err = np_stream_write(call->conn->stream, np_buf_data(&tail), np_buf_len(&tail));
+    np_buf_fini(&tail);
+    return err;
+}
+
     if (call->ended || call->body_done) return;
+{
+    np_http_call_finish_with(call, NULL, 0);
+}
+
+void np_http_call_finish_with(struct np_http_call *call, const struct np_http_header *trailers,
+                              size_t n)
     call->body_done = true;
     if (!call->chunked && call->body_left > 0) {
         np_http_call_end_later(call, NEAP_EINVAL, "the request's body is shorter than announced");
         return;
     }
     bool now = flows(call);
-    if (call->chunked)
-        err = now ? np_stream_write(call->conn->stream, "0\r\n\r\n", 5)
-                  : np_http_write_last_chunk(&call->req);
+    if (call->chunked) err = write_last(call, now, trailers, n);
     if (err && !(now && call->conn->stream->err))
         np_http_call_end_later(call, err, "cannot write the request: %s", neap_err_text(err));
     else if (now)

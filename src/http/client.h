@@ -109,7 +109,14 @@ void np_http_call_pause(struct np_http_call *c, bool paused);
 /* A streamed request body. */
 NEAP_MUST_CHECK enum neap_err np_http_call_write(struct np_http_call *c, const char *p, size_t n);
 bool np_http_call_writable(const struct np_http_call *c);
+/* Whether the request's head waits for a connection still. If so on_drain comes when it has one:
+ * for who would rather not begin a body that cannot be sent again elsewhere. */
+bool np_http_call_await_sending(struct np_http_call *c);
 void np_http_call_finish(struct np_http_call *c);
+/* The same with a trailer, which leaves if the body is chunked. Fields that may not stand in one
+ * (np_http_may_trail) end the call with NEAP_EINVAL. Lent. */
+void np_http_call_finish_with(struct np_http_call *c, const struct np_http_header *trailers,
+                              size_t n);
 
 /* Where a call stands; in on_end, where it stood when it failed. */
 enum np_http_phase {

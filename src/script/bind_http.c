@@ -141,6 +141,7 @@ int np_open_http(lua_State *L)
     np_http_add_server(L);
     np_http_add_client(L);
     np_http_add_url(L);
+    np_http_add_forward(L);
     np_http_add_multipart(L);
     np_http_add_cookie(L);
     np_http_add_events(L);

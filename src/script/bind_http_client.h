@@ -41,6 +41,13 @@ extern const struct np_http_call_handler np_lcall_handler;
 struct np_lcall *np_lcall_new(lua_State *L);
 /* Waits for the response, and pushes it or nil and why. The userdata is at index 1. */
 int np_lcall_await(lua_State *L, struct np_lcall *lc);
+/* For calls that others make: where to, by which way, how long, of the options that request()
+ * takes, at index 1 (nil: none), and whose pool. What they point to is held by values left on the
+ * stack. */
+NEAP_MUST_CHECK enum neap_err np_lcall_way(lua_State *L, struct np_http_request *r,
+                                           struct np_http_proxy *proxy,
+                                           struct np_http_client **client,
+                                           struct neap_errinfo *info);
 /* Makes the types in a state; the module's table is on top. */
 void np_lcall_open(lua_State *L);
 

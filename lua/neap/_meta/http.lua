@@ -118,6 +118,16 @@ local Request = {}
 ---@return string?
 function Request:header(name) end
 
+---Answers with what an upstream answers: a gateway's handler is `return req:forward(upstream)`. The request is
+---made anew from its parsed head, without what belongs to one connection; both bodies stream past Lua. Waits
+---for the end. An error leaves the request unanswered unless the answer was begun or the client has left, so
+---that the handler may answer by itself, or try elsewhere (if `body` was not begun).
+---@param to string|neap.http.Client|neap.Endpoint "http://10.0.0.1:8080", also with a path in front
+---@param opts? neap.http.ForwardOptions
+---@return true? ok
+---@return neap.Error? err with `phase`, as of a client's call
+function Request:forward(to, opts) end
+
 ---Who asks over a unix socket, as the kernel knows it.
 ---@return { pid: integer, uid: integer, gid: integer }? credentials
 ---@return neap.Error? err ENOTSUP: it is no unix socket

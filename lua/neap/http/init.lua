@@ -13,6 +13,7 @@ local conditional = require "neap.http.conditional"
 local cookie = require "neap.http.cookie"
 local compress = require "neap.http.compress"
 local core = require "neap.core.http"
+local forward = require "neap.http.forward"
 local decompress = require "neap.http.decompress"
 local forwarded = require "neap.http.forwarded"
 local form = require "neap.http.form"
@@ -58,6 +59,8 @@ end
 function getters.tls(req) return tls.of_request(req) end
 
 function getters.cookies(req) return cookie.parse(req:header "cookie") end
+
+methods.forward = forward.forward
 
 function methods:json(max)
   local text, err = self:body(max)

@@ -1,0 +1,234 @@
+--- Proxying: a request answered by an upstream. The request is made anew from its parsed head, without
+--- what belongs to one connection (RFC 9110, 7.6.1), and both bodies stream past Lua, each side held back
+--- by the other.
+
+local client = require "neap.http.client"
+local core = require "neap.core.http"
+local proxy_env = require "neap.http.proxy_env"
+local retry = require "neap.http.retry"
+local runtime = require "neap.core.runtime"
+local schema = require "neap.schema"
+local task = require "neap.task"
+local upstream = require "neap.http.upstream"
+
+local M = {}
+
+---@class neap.http.ForwardOptions
+---@field target? string path and query; default: the request's
+---@field method? string default: the request's
+---@field headers? table<string, any> in place of the request's of these names; `false` leaves one out
+---@field body? string in place of the request's
+---@field preserve_host? boolean the upstream sees the Host that the client asked; default false: its own
+---@field via? string adds `Via: 1.1 <this>` to what was there
+---@field forwarded? "x-forwarded"|"forwarded" adds X-Forwarded-For, -Host and -Proto, or RFC 7239's header
+---@field timeout? number|false seconds in all; default: the client's, or 30
+---@field hash_key? string|number for a client whose balancer hashes
+
+local options = schema.new {
+  target = { "string", min = 1 },
+  method = { "string", min = 1 },
+  headers = { "map", of = "string|number|boolean|table" },
+  body = "string",
+  preserve_host = "boolean",
+  via = { "string", min = 1 },
+  forwarded = { "string", enum = { "x-forwarded", "forwarded" } },
+  timeout = "seconds",
+  hash_key = "string|number",
+}
+
+local DEFAULT_TIMEOUT = 30
+
+-- --- what is added to the head
+
+local function list_with(before, element)
+  if before and before ~= "" then return before .. ", " .. element end
+  return element
+end
+
+-- RFC 7239: an IPv6 address stands in brackets and quotes.
+local function node(host)
+  if host:find(":", 1, true) then return ('"[%s]"'):format(host) end
+  return host
+end
+
+local function quoted(text)
+  if text:find "^[%w!#$%%&'*+.^_`|~-]+$" then return text end
+  return '"' .. text:gsub('["\\]', "\\%0") .. '"'
+end
+
+local function peer_host(req)
+  local remote = req.remote
+  return remote:match "^%[(.*)%]:%d+$" or remote:match "^(.*):%d+$" or remote
+end
+
+local function add_forwarded(req, how, out)
+  local from = peer_host(req)
+  local host, proto = req:header "host", req.tls and "https" or "http"
+  if from == "" or from:find "^unix" then from = "unknown" end
+  if how == "forwarded" then
+    local element = "for=" .. node(from) .. ";proto=" .. proto
+    if host and host ~= "" then element = element .. ";host=" .. quoted(host) end
+    out["forwarded"] = list_with(req.headers["forwarded"], element)
+    return
+  end
+  out["x-forwarded-for"] = list_with(req.headers["x-forwarded-for"], from)
+  out["x-forwarded-proto"] = proto
+  if host and host ~= "" then out["x-forwarded-host"] = host end
+end
+
+-- Nil when there is nothing to change.
+local function changes(req, defaults, opts)
+  local out
+  if defaults and next(defaults) then
+    out = {}
+    for name, value in pairs(defaults) do out[name] = value end
+  end
+  if opts.forwarded then
+    out = out or {}
+    add_forwarded(req, opts.forwarded, out)
+  end
+  if opts.via then
+    out = out or {}
+    out["via"] = list_with(req.headers["via"], "1.1 " .. opts.via)
+  end
+  if opts.headers then
+    out = out or {}
+    for name, value in pairs(opts.headers) do out[name:lower()] = value end
+  end
+  return out
+end
+
+-- --- where to
+
+-- What an upstream that is named by a URL needs of it; a script names the same ones again and again.
+local origins, norigins = {}, 0
+
+local function origin_of(text)
+  local found = origins[text]
+  if found then return found end
+  local url, err = core.parse_url(text)
+  if not url then return nil, err end
+  if url.query or url.fragment or url.userinfo then
+    return nil, task.error("EINVAL", "an upstream has neither query nor fragment nor user: " .. text)
+  end
+  found = { place = upstream.place(url), prefix = url.path:gsub("/$", "") }
+  if norigins >= 1024 then origins, norigins = {}, 0 end
+  origins[text], norigins = found, norigins + 1
+  return found
+end
+
+local no_client = { wire = {}, way = { proxy = false } }
+
+-- The way to a place: what core.forward takes besides host and port. Nil for a plain one.
+local function way_to(place, through, timeout)
+  if through == no_client and place.host and place.scheme == "http" and timeout == nil then return nil end
+  local way, wire = through.way, {}
+  for name, value in pairs(through.wire) do wire[name] = value end
+  wire.decompress, wire.max_body, wire.expect_continue = nil, nil, nil
+  if timeout == nil then timeout = through.timeout end
+  if timeout == nil then timeout = DEFAULT_TIMEOUT end
+  wire.timeout, wire.unix = timeout or nil, place.unix
+  if place.scheme == "https" then
+    wire.tls = way.tls or true
+    wire.tls_name = way.tls_name or place.unix and "localhost" or nil
+  end
+  if place.unix or way.proxy == false then return wire end
+  local err
+  wire.proxy = way.proxy
+  if not wire.proxy then wire.proxy, err = proxy_env.find(place.scheme, place.host, place.port) end
+  return wire, err
+end
+
+local function target_with(req, prefix, opts)
+  if prefix == "" then return opts.target end
+  local target = opts.target
+  if not target then
+    target = req.path
+    local query = req.query_string
+    if query and query ~= "" then target = target .. "?" .. query end
+  end
+  return prefix .. target
+end
+
+local function send(req, place, through, prefix, opts)
+  local way, err = way_to(place, through, opts.timeout)
+  if err then return nil, err, true, false end
+  local headers = changes(req, through.headers, opts)
+  return core.forward(way, req, place.host, place.port, target_with(req, prefix, opts), headers,
+    opts.preserve_host, opts.body, opts.method)
+end
+
+-- --- a client's endpoints, with its retries
+
+local function attempt(req, through, call, tried, opts)
+  local place, lease = through.upstream:take(call, tried)
+  if not place then return nil, lease, true, false end
+  if not lease then return send(req, place, through, through.prefix, opts) end
+  local held <close> = lease -- luacheck: ignore 211
+  local ok, err, unanswered, begun = send(req, place, through, through.prefix, opts)
+  lease:head()
+  -- A client that left says nothing about the endpoint.
+  if ok then
+    lease:done(true)
+  elseif unanswered then
+    lease:done(false)
+  end
+  return ok, err, unanswered, begun, lease.picked
+end
+
+-- Seconds until the next attempt; nil for none.
+local function pause(policy, req, opts, made, err, picked)
+  if made >= policy.attempts or not policy:wants(opts.method or req.method, nil, nil, err) then return end
+  local delay = 0
+  if not (picked and retry.is_unreached(err)) then delay = policy:delay(made) end
+  if not policy.budget:withdraw(runtime.monotonic()) then return end
+  return delay
+end
+
+local function by_client(req, through, opts)
+  local policy = through.policy
+  local key = opts.hash_key and tostring(opts.hash_key)
+  local call, tried, made = { hash_key = key }, {}, 0
+  if policy then policy.budget:deposit(runtime.monotonic()) end
+  while true do
+    local ok, err, unanswered, begun, picked = attempt(req, through, call, tried, opts)
+    made = made + 1
+    if ok or not unanswered or begun or not policy then return ok, err end
+    tried[#tried + 1] = picked
+    local delay = pause(policy, req, opts, made, err, picked)
+    if not delay then return nil, err end
+    if delay > 0 then task.sleep(delay) end
+  end
+end
+
+local none = {}
+
+---Answers a request with what an upstream answers to it. Waits until that is done.
+---@param req neap.http.Request
+---@param to string|neap.http.Client|neap.Endpoint
+---@param opts? neap.http.ForwardOptions
+---@return true? ok
+---@return neap.Error? err
+function M.forward(req, to, opts)
+  opts = opts ~= nil and options:read(opts, 2) or none
+  if type(to) == "string" then
+    local origin, err = origin_of(to)
+    if not origin then return nil, err end
+    local ok, why = send(req, origin.place, no_client, origin.prefix, opts)
+    return ok, why
+  end
+  if getmetatable(to) == client.class then
+    if not to.upstream then error("to: the client has neither base nor service", 2) end
+    return by_client(req, to, opts)
+  end
+  local indexable = type(to) == "table" or type(to) == "userdata"
+  local host, path = indexable and to.host, indexable and to.path
+  if type(host) ~= "string" and type(path) ~= "string" then
+    error("to: expected URL, client or endpoint, got " .. type(to), 2)
+  end
+  local place = { scheme = "http", host = host, port = to.port, unix = not host and path or nil }
+  local ok, err = send(req, place, no_client, "", opts)
+  return ok, err
+end
+
+return M

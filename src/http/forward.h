@@ -1,0 +1,49 @@
+/* Forwarding: a server's exchange answered by a client's call, without the bodies' passing through
+ * anybody's memory but theirs.
+ *
+ * The request is made anew from its parsed head: what belongs to one connection (RFC 9110 §7.6.1),
+ * what Connection names, Host, framing and Expect are left behind. Both bodies stream, each side
+ * held back by the other's queue. 1xx heads but 100 pass, and so do trailers. What is asked for a
+ * tunnel or an upgrade is not forwarded as that. One thread, the loop's.
+ */
+#ifndef NP_HTTP_FORWARD_H
+#define NP_HTTP_FORWARD_H
+
+#include "http/client.h"
+#include "http/server.h"
+
+struct np_http_forward;
+
+struct np_http_forward_options {
+    /* Where to and its timeouts. `method` and `target` NULL: the exchange's. `headers` stand in for
+     * the exchange's of the same names; one whose value's p is NULL is left out. A `body` stands in
+     * for the exchange's. Lent. */
+    struct np_http_request request;
+    bool keep_host; /* sends the exchange's Host */
+};
+
+/* How it ended; from the loop, once, unless it was cancelled. NEAP_OK: it is answered. A failure
+ * with `x`: nothing was answered, and the exchange is its owner's again; with x NULL: the client
+ * has left, or an answer that was begun has been broken off. `body_begun`: some of the request's
+ * body was sent, and is gone. */
+struct np_http_forwarded {
+    struct np_http_exchange *x;
+    enum neap_err err;
+    const char *why;          /* in words, lent */
+    enum np_http_phase phase; /* where the call stood */
+    bool body_begun;
+};
+typedef void (*np_http_forwarded_fn)(void *arg, const struct np_http_forwarded *how);
+
+/* Takes the exchange over, which must be unanswered. When its client leaves its owner hears of it
+ * as always (on_abort), before `done`. On failure, of np_http_client_call's kinds, NEAP_ECLOSED, or
+ * NEAP_EBUSY (its body has been asked for already), all is as before. */
+NEAP_MUST_CHECK enum neap_err
+np_http_forward_start(struct np_http_client *client, struct np_http_exchange *x,
+                      const struct np_http_forward_options *o, np_http_forwarded_fn done, void *arg,
+                      struct np_http_forward **out, struct neap_errinfo *info);
+/* Ends it without another word: an exchange that is not answered is its owner's at once; an answer
+ * that was begun is broken off. */
+void np_http_forward_cancel(struct np_http_forward *f);
+
+#endif

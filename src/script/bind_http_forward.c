@@ -1,0 +1,141 @@
+/* neap.core.http.forward: an exchange answered by a call, in C (http/forward.h); where to is chosen
+ * by lua/neap/http/forward.lua. */
+#include <string.h>
+
+#include "http/forward.h"
+#include "script/bind_http_client.h"
+#include "script/bind_http_request.h"
+
+#define DEFAULT_TIMEOUT (30 * NP_NS_PER_SEC)
+
+struct forwarding {
+    struct np_http_forward *f; /* NULL when it is over */
+    struct np_http_req *r;
+    struct np_wait wait;
+    bool unanswered; /* it failed, and the request is as it was */
+    bool body_begun;
+    enum np_http_phase phase;
+    struct neap_errinfo error;
+};
+
+static void on_done(void *arg, const struct np_http_forwarded *how)
+{
+    struct forwarding *w = arg;
+    w->f = NULL;
+    w->unanswered = how->x != NULL;
+    w->body_begun = how->body_begun;
+    w->phase = how->phase;
+    if (how->err) np_err_set(&w->error, how->err, "%s", how->why ? how->why : "");
+    if (w->unanswered) {
+        w->r->answered = false;
+    } else if (w->r->x) {
+        w->r->x = NULL; /* the exchange is over: it is not to be touched */
+        w->r->why = how->err ? how->err : NEAP_ECLOSED;
+    }
+    np_wake(&w->wait, NEAP_OK);
+}
+
+static void on_cancel(struct np_wait *wait)
+{
+    struct forwarding *w = np_container_of(wait, struct forwarding, wait);
+    struct np_http_exchange *x = w->r->x;
+    if (!w->f) return;
+    bool begun = x && x->started;
+    np_http_forward_cancel(w->f);
+    w->f = NULL;
+    if (x && !begun) w->r->answered = false;
+    if (begun) { /* broken off */
+        w->r->x = NULL;
+        w->r->why = NEAP_ECLOSED;
+    }
+}
+
+/* → true | nil, err, unanswered, body_begun */
+static int forward_k(lua_State *L, enum neap_err err, void *ctx)
+{
+    struct forwarding *w = ctx;
+    (void)err;
+    if (!w->error.code) return lua_pushboolean(L, 1), 1;
+    np_fail_info(L, &w->error);
+    lua_pushstring(L, np_http_phase_name(w->phase));
+    lua_setfield(L, -2, "phase");
+    lua_pushboolean(L, w->unanswered);
+    lua_pushboolean(L, w->body_begun);
+    return 4;
+}
+
+/* Values of `false` take a field away. The bytes are held by values left on the stack. */
+static size_t read_changes(lua_State *L, int idx, struct np_http_header *out)
+{
+    size_t n = 0;
+    if (lua_isnoneornil(L, idx)) return 0;
+    lua_createtable(L, 0, 8); /* what is not false, for the reader of header tables */
+    int rest = lua_gettop(L);
+    lua_pushnil(L);
+    while (lua_next(L, idx)) {
+        if (lua_isboolean(L, -1) && !lua_toboolean(L, -1) && lua_type(L, -2) == LUA_TSTRING &&
+            n < NP_LUA_MAX_HEADERS) {
+            out[n].name.p = lua_tolstring(L, -2, &out[n].name.n);
+            out[n++].value = (struct np_bytes){NULL, 0};
+        } else {
+            lua_pushvalue(L, -2);
+            lua_pushvalue(L, -2);
+            lua_rawset(L, rest);
+        }
+        lua_pop(L, 1);
+    }
+    return n + np_read_headers(L, rest, out + n);
+}
+
+enum { OPTIONS = 1, REQUEST, HOST, PORT, TARGET, HEADERS, KEEP_HOST, BODY, METHOD };
+
+static void read_place(lua_State *L, struct np_http_request *r)
+{
+    r->host = luaL_optstring(L, HOST, r->host);
+    r->port = (int)luaL_optinteger(L, PORT, r->port);
+    r->target = luaL_optstring(L, TARGET, NULL);
+    r->method = luaL_optstring(L, METHOD, NULL);
+    if (!lua_isnoneornil(L, BODY)) r->body = luaL_checklstring(L, BODY, &r->body_len);
+}
+
+/* forward(options | nil, req, host, port, target | nil, headers | nil, keep_host, body | nil,
+ * method | nil). `options` as for request(), read for the way and the timeouts alone. */
+static int http_forward(lua_State *L)
+{
+    struct np_http_header headers[2 * NP_LUA_MAX_HEADERS];
+    struct np_http_proxy proxy;
+    struct np_http_forward_options o = {.request = {.port = 80, .timeout = DEFAULT_TIMEOUT}};
+    struct np_http_client *client;
+    struct neap_errinfo info = {0};
+    lua_settop(L, METHOD);
+    struct np_http_req *r = np_http_req_check(L, REQUEST);
+    if (r->x && r->answered) return np_misuse(L, "an answer was already begun");
+    if (!r->x) return np_http_req_gone(L, r);
+    if (np_lcall_way(L, &o.request, &proxy, &client, &info)) return np_fail_info(L, &info);
+    read_place(L, &o.request);
+    o.keep_host = lua_toboolean(L, KEEP_HOST);
+    o.request.nheaders = read_changes(L, HEADERS, headers);
+    o.request.headers = headers;
+    np_http_req_keep(L, REQUEST, r);
+    struct forwarding *w = lua_newuserdatauv(L, sizeof *w, 0);
+    memset(w, 0, sizeof *w);
+    if (!r->x) return np_fail(L, NEAP_ECLOSED, NULL);
+    w->r = r;
+    enum neap_err err = np_http_forward_start(client, r->x, &o, on_done, w, &w->f, &info);
+    if (err == NEAP_EBUSY)
+        return np_misuse(L, "the request's body was asked for already: give opts.body");
+    if (err) {
+        np_fail_info(L, &info);
+        lua_pushboolean(L, 1);
+        lua_pushboolean(L, 0);
+        return 4;
+    }
+    r->answered = true;
+    return np_wait(L, &w->wait, NP_NO_TIMEOUT, on_cancel, forward_k, w);
+}
+
+void np_http_add_forward(lua_State *L)
+{
+    lua_pushcfunction(L, http_forward);
+    lua_setfield(L, -2, "forward");
+}
