@@ -51,6 +51,20 @@ function http.decompress(opts) end
 ---@return neap.Error? err EINVAL
 function http.parse_url(text) end
 
+---Makes a handler for the files below a directory; it wants `req.params.path`. See `App:static`.
+---@param root string relative to the working directory
+---@param opts? neap.http.StaticOptions
+---@return neap.http.Handler? handler
+---@return neap.Error? err ENOENT, EACCES, EINVAL (no directory)
+function http.files(root, opts) end
+
+---What a handler returns when nothing that it has is acceptable: 406, and what there is.
+---@param ... string
+---@return integer status
+---@return table body
+---@return table headers
+function http.not_acceptable(...) end
+
 ---What a reference means where `base` is the URL of the document (RFC 3986, 5).
 ---@param base string
 ---@param reference string
@@ -158,6 +172,66 @@ function Request:read() end
 ---`for piece in req:chunks() do … end`. Raises the error when the body breaks off.
 ---@return fun(): string?
 function Request:chunks() end
+
+---Which of these the client likes best, by its Accept header; the first of those that it likes alike.
+---Without the header, anything.
+---@param ... string media types, or extensions of files: "json", "html"
+---@return string? best as it was given; nil when it wants none of them
+function Request:accepts(...) end
+
+---By Accept-Encoding. Without the header, only "identity".
+---@param ... string "br", "gzip", "identity"
+---@return string? best
+function Request:accepts_encoding(...) end
+
+---By Accept-Charset.
+---@param ... string
+---@return string? best
+function Request:accepts_charset(...) end
+
+---By Accept-Language: "de" is what "de-CH" asks for, too, unless there is better.
+---@param ... string
+---@return string? best
+function Request:accepts_language(...) end
+
+---Answers in the form that the client likes best, or 406:
+---`return req:negotiate { { "json", function(req) … end }, { "html", function(req) … end } }`.
+---@param forms { [1]: string, [2]: fun(req: neap.http.Request): any, table? }[]
+---@return integer status
+---@return any body
+---@return table headers
+function Request:negotiate(forms) end
+
+---Answers 304 to who has it already, or 412 to who made a condition that does not hold, and gives true;
+---else the handler goes on. `if req:fresh { etag = tag } then return end`
+---@param opts neap.http.Validators
+---@return boolean answered
+function Request:fresh(opts) end
+
+---Which bytes of a body a GET asks for: nil, all of them; false, none that there are (416); else
+---`{ first, last }`, from 0, inside of `size`, each byte once.
+---@param size integer bytes
+---@param etag? string for If-Range
+---@param last_modified? number for If-Range
+---@return { [1]: integer, [2]: integer }[]|false|nil
+function Request:ranges(size, etag, last_modified) end
+
+---Answers 200, 206 or 416 with what is asked for of a body: a string, or a function that gives the bytes from
+---`first` to `last`.
+---@param body string|fun(first: integer, last: integer): string
+---@param opts? neap.http.RangedOptions
+---@return true? ok
+---@return neap.Error? err
+function Request:respond_ranged(body, opts) end
+
+---Answers with a file, which the kernel sends by itself where it can, and goes on doing so when the handler has
+---returned. Conditions and ranges of the request are minded. When there is no such file the request is as
+---unanswered as before.
+---@param path string as the script means it, unless `root` is given: then below that
+---@param opts? neap.http.SendFileOptions
+---@return true? ok
+---@return neap.Error? err ENOENT, EACCES, EMFILE; ECONNRESET when the client has left
+function Request:send_file(path, opts) end
 
 ---Answers at once; the handler then returns nothing.
 ---@param status integer
