@@ -46,9 +46,12 @@ static enum neap_err check_header(const struct np_http_header *h, struct given *
 static enum neap_err write_authority(struct np_buf *b, const struct np_http_request *r)
 {
     bool v6 = strchr(r->host, ':') != NULL;
-    enum neap_err err = np_buf_printf(b, "%s%s%s", v6 ? "[" : "", r->host, v6 ? "]" : "");
-    if (!err && r->port != (r->tls ? 443 : 80)) err = np_buf_printf(b, ":%d", r->port);
-    return err;
+    enum neap_err err = v6 ? np_buf_append(b, "[", 1) : NEAP_OK;
+    if (!err) err = np_buf_append_str(b, r->host);
+    if (!err && v6) err = np_buf_append(b, "]", 1);
+    if (err || r->port == (r->tls ? 443 : 80)) return err;
+    err = np_buf_append(b, ":", 1);
+    return err ? err : np_buf_append_u64(b, (uint64_t)r->port);
 }
 
 static enum neap_err write_host(struct np_buf *b, const struct np_http_request *r)
@@ -265,9 +268,6 @@ bool np_http_call_writable(const struct np_http_call *call)
     return np_buf_len(&call->req) < MAX_AHEAD;
 }
 
-void np_http_call_drained(struct np_http_call *call)
-{
-    if (call->stream_body && !call->body_done && call->handler->on_drain)
 bool np_http_call_await_sending(struct np_http_call *call)
 {
     if (call->ended || flows(call)) return false;
@@ -275,12 +275,12 @@ bool np_http_call_await_sending(struct np_http_call *call)
     return true;
 }
 
+void np_http_call_drained(struct np_http_call *call)
+{
+    if (call->stream_body && !call->body_done && call->handler->on_drain)
         call->handler->on_drain(call);
 }
 
-void np_http_call_finish(struct np_http_call *call)
-{
-    enum neap_err err = NEAP_OK;
 /* The end of a chunked body. */
 static enum neap_err write_last(struct np_http_call *call, bool now,
                                 const struct np_http_header *trailers, size_t n)
@@ -295,13 +295,16 @@ static enum neap_err write_last(struct np_http_call *call, bool now,
     return err;
 }
 
-    if (call->ended || call->body_done) return;
+void np_http_call_finish(struct np_http_call *call)
 {
     np_http_call_finish_with(call, NULL, 0);
 }
 
 void np_http_call_finish_with(struct np_http_call *call, const struct np_http_header *trailers,
                               size_t n)
+{
+    enum neap_err err = NEAP_OK;
+    if (call->ended || call->body_done) return;
     call->body_done = true;
     if (!call->chunked && call->body_left > 0) {
         np_http_call_end_later(call, NEAP_EINVAL, "the request's body is shorter than announced");
