@@ -1,41 +1,5 @@
 /* The client against a raw peer: bad answers, early ends, extra bytes, retries, timeouts. */
-#include "client_rig.h"
-
-struct talk {
-    struct peer p;
-    struct np_http_client *c;
-    struct np_http_request q;
-};
-
-static void talk_open(struct fix *f, struct talk *t, const struct np_http_client_options *o)
-{
-    peer_open(f, &t->p);
-    assert_ok(np_http_client_new(&f->loop, o, &t->c));
-    t->q = get_from(np_listener_port(t->p.l), "/x");
-}
-
-static void talk_close(struct talk *t)
-{
-    np_http_client_close(t->c);
-    peer_close(&t->p);
-}
-
-static struct np_http_client_stats stats(struct talk *t)
-{
-    struct np_http_client_stats s;
-    np_http_client_get_stats(t->c, &s);
-    return s;
-}
-
-/* Waits for the request on connection `n`, answers it, and forgets it. */
-static void say(struct talk *t, int n, const char *text)
-{
-    run_until(t->p.f, peer_has_request(&t->p, n));
-    np_buf_clear(&t->p.c[n].in);
-    send_text(&t->p.c[n], text);
-}
-
-#define OK_X "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"
+#include "talk.h"
 
 static void what_a_request_looks_like(void **state)
 {
