@@ -122,6 +122,7 @@ void np_http1_init(struct np_http1_parser *p, enum np_http1_type type,
     p->head = head;
     p->events = events;
     p->arg = arg;
+    p->ll_used = true;
     np_http1_next(p, -1);
 }
 
@@ -136,7 +137,9 @@ void np_http1_fini(struct np_http1_parser *p)
 
 void np_http1_next(struct np_http1_parser *p, int request_method)
 {
-    llhttp_init(&p->ll, p->type == NP_HTTP1_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE, &settings);
+    if (p->ll_used)
+        llhttp_init(&p->ll, p->type == NP_HTTP1_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE, &settings);
+    p->ll_used = false;
     memset(p->head, 0, sizeof *p->head);
     p->head->headers = p->headers;
     p->head->content_length = -1;
@@ -145,7 +148,7 @@ void np_http1_next(struct np_http1_parser *p, int request_method)
     p->err = NEAP_OK;
     p->status = 0;
     p->why = NULL;
-    p->paused = p->end_due = p->gathered = p->stopped = p->in_name = false;
+    p->paused = p->end_due = p->gathered = p->stopped = p->in_name = p->quick = false;
     p->seen_host = p->seen_length = p->seen_coding = false;
     p->base = NULL;
     p->skipped = 0;
@@ -163,6 +166,7 @@ void np_http1_next(struct np_http1_parser *p, int request_method)
 /* Shows llhttp `n` bytes; `*used` of them it took before it stopped. */
 static enum neap_err execute(struct np_http1_parser *p, const char *data, size_t n, size_t *used)
 {
+    p->ll_used = true;
     llhttp_errno_t code = llhttp_execute(&p->ll, data, n);
     *used = n;
     p->stopped = code == HPE_PAUSED && p->state != NP_HTTP1_END;
@@ -210,6 +214,7 @@ static enum neap_err feed_head(struct np_http1_parser *p, const char *data, size
     bool done;
     enum neap_err err;
     if (p->state == NP_HTTP1_START) {
+        if (np_http1_quick_head(p, data, n, used)) return NEAP_OK;
         err = np_http1_skip_empty(p, data, n, &skip);
         if (err) return err;
         *used = skip;
@@ -238,6 +243,10 @@ static enum neap_err feed_head(struct np_http1_parser *p, const char *data, size
 static enum neap_err feed_body(struct np_http1_parser *p, const char *data, size_t n, size_t *used)
 {
     if (p->head->chunked) return np_http1_feed_chunked(p, data, n, used);
+    if (p->quick) {
+        np_http1_quick_body(p, data, n, used);
+        return NEAP_OK;
+    }
     return execute(p, data, n, used);
 }
 

@@ -104,6 +104,8 @@ struct np_http1_parser {
     bool last_cr;       /* the byte scanned last was CR */
     bool stopped;       /* llhttp has more to say without another byte */
     bool in_name;       /* llhttp is inside a header's name */
+    bool quick;         /* the head was plain: llhttp has not seen the message */
+    bool ll_used;       /* llhttp's state is a message's */
     bool seen_host, seen_length, seen_coding;
     /* The head. */
     const char *base;  /* its first byte */

@@ -13,15 +13,15 @@ static enum neap_err bad(struct np_http1_parser *p, const char *why)
     return np_http1_fail(p, 400, NEAP_EPROTO, why);
 }
 
-static enum neap_err grow_headers(struct np_http1_parser *p)
+bool np_http1_grow_headers(struct np_http1_parser *p)
 {
     size_t cap = p->headers_cap ? p->headers_cap * 2 : FIRST_HEADERS;
     struct np_http_header *h = np_realloc(p->headers, cap * sizeof *h);
-    if (!h) return np_http1_fail(p, 500, NEAP_ENOMEM, "out of memory");
+    if (!h) return false;
     p->headers = h;
     p->headers_cap = cap;
     p->head->headers = h;
-    return NEAP_OK;
+    return true;
 }
 
 /* A name, or its continuation: a head stands in one block, so pieces of it touch. */
@@ -34,10 +34,8 @@ enum neap_err np_http1_head_field(struct np_http1_parser *p, const char *at, siz
     }
     if (h->nheaders >= p->limits.max_headers)
         return np_http1_fail(p, 431, NEAP_ELIMIT, "too many headers");
-    if (h->nheaders == p->headers_cap) {
-        enum neap_err err = grow_headers(p);
-        if (err) return err;
-    }
+    if (h->nheaders == p->headers_cap && !np_http1_grow_headers(p))
+        return np_http1_fail(p, 500, NEAP_ENOMEM, "out of memory");
     h->headers[h->nheaders++] = (struct np_http_header){{at, n}, {NULL, 0}};
     p->in_name = true;
     return NEAP_OK;

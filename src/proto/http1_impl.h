@@ -1,5 +1,5 @@
-/* What http1.c (the flow of bytes), http1_scan.c (lines), http1_head.c (heads) and http1_chunk.c
- * (chunked bodies) share. Private to the codec. */
+/* What http1.c (the flow of bytes), http1_quick.c (the plain case), http1_scan.c (lines),
+ * http1_head.c (heads) and http1_chunk.c (chunked bodies) share. Private to the codec. */
 #ifndef NP_PROTO_HTTP1_IMPL_H
 #define NP_PROTO_HTTP1_IMPL_H
 
@@ -9,6 +9,13 @@
 /* The parser FAILED; returns `err`. `why` must be static. */
 enum neap_err np_http1_fail(struct np_http1_parser *p, int status, enum neap_err err,
                             const char *why);
+
+/* http1_quick.c: the head at `data`, if it is a request's, whole and plain: fills it and calls
+ * on_head. False: nothing was done. */
+bool np_http1_quick_head(struct np_http1_parser *p, const char *data, size_t n, size_t *used);
+/* The body of such a message (`n` above 0), and its end. */
+void np_http1_quick_body(struct np_http1_parser *p, const char *data, size_t n, size_t *used);
+void np_http1_quick_end(struct np_http1_parser *p);
 
 /* Empty lines before a message are skipped, a few. `*used` of them; START stays START when nothing
  * else came. */
@@ -22,6 +29,8 @@ NEAP_MUST_CHECK enum neap_err np_http1_scan(struct np_http1_parser *p, const cha
 /* Starts the scanner over; `lines` is 1 for a trailer, which has no first line of its own. */
 void np_http1_scan_start(struct np_http1_parser *p, size_t lines);
 
+/* Room for more headers. False: out of memory, and nothing has changed. */
+NEAP_MUST_CHECK bool np_http1_grow_headers(struct np_http1_parser *p);
 /* llhttp's events of a head. */
 NEAP_MUST_CHECK enum neap_err np_http1_head_field(struct np_http1_parser *p, const char *at,
                                                   size_t n);
