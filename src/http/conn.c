@@ -46,6 +46,7 @@ static void on_head(struct np_http1_parser *p)
     c->want_continue = x->head.expect_continue;
     if (x->head.method == HTTP_CONNECT) c->close_after = true; /* tunnelled bytes may follow */
     x->handler = x->server->handler;
+    np_http_account_begin(c, true);
     x->handler->on_request(x, x->server->arg);
     if (x->finished) return;
     if (np_http1_keep(p)) np_http_conn_doom(c, NEAP_ENOMEM);
@@ -79,6 +80,7 @@ static void on_end(struct np_http1_parser *p)
 static void end_exchange(struct np_http_conn *c)
 {
     struct np_http_exchange *x = &c->x;
+    np_http_account_end(c, false);
     if (x->server->closing && !x->server->successor) c->close_after = true;
     if (c->close_after) {
         np_http_conn_finish(c);

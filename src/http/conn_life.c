@@ -61,6 +61,7 @@ void np_http_conn_flush(struct np_http_conn *c)
 void np_http_conn_drop(struct np_http_conn *c)
 {
     if (c->state == NP_CONN_CLOSING) return;
+    np_http_account_end(c, true);
     np_http_conn_set_state(c, NP_CONN_CLOSING);
     c->x.finished = true;
     np_timer_stop(&c->timer);
@@ -84,6 +85,7 @@ void np_http_conn_abort(struct np_http_conn *c, enum neap_err why)
         if (!c->x.body_complete) np_http_conn_tell_body_end(c, why);
         if (!c->x.finished) {
             c->x.finished = true;
+            if (why == NEAP_ECLOSED && !c->account.status) c->account.status = 503;
             c->x.handler->on_abort(&c->x, why);
         }
     }
@@ -93,6 +95,7 @@ void np_http_conn_abort(struct np_http_conn *c, enum neap_err why)
 void np_http_conn_finish(struct np_http_conn *c)
 {
     if (c->state == NP_CONN_CLOSING) return;
+    np_http_account_end(c, false);
     np_http_conn_flush(c);
     np_http_conn_set_state(c, NP_CONN_CLOSING);
     c->x.finished = true;
@@ -104,6 +107,7 @@ void np_http_conn_finish(struct np_http_conn *c)
 
 void np_http_conn_let_go(struct np_http_conn *c)
 {
+    np_http_account_end(c, false);
     np_http_conn_set_state(c, NP_CONN_CLOSING);
     c->x.finished = true;
     c->stream = NULL;
@@ -190,6 +194,7 @@ enum neap_err np_http_conn_open(struct np_http_server *s, struct np_stream *stre
     c->idle_since = np_loop_now(s->loop);
     c->corked = c->body_wanted = c->body_told = c->want_continue = false;
     c->peer_ended = c->close_after = c->counted = false;
+    c->account = (struct np_http_account){.open = false};
     np_defer_init(&c->later, np_http_conn_on_later);
     np_timer_init(&c->timer, s->loop, np_http_conn_on_timer);
     np_timer_set_background(&c->timer, true); /* the stream keeps the loop alive */

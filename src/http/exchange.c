@@ -220,6 +220,7 @@ static enum neap_err write_head(struct np_http_conn *c, struct answer *a)
     if (!a->keep_alive) c->close_after = true;
     c->framing = a->framing;
     c->x.started = true;
+    np_http_account_head(c, a->status);
     return NEAP_OK;
 }
 
@@ -259,6 +260,7 @@ enum neap_err np_http_respond(struct np_http_exchange *x, int status,
     if (err) {
         if (!c->stream->err) c->out.tail = c->out.head + before;
         x->started = false;
+        c->account.status = 0;
         c->close_after = close_before;
         return err;
     }
@@ -373,6 +375,7 @@ void np_http_abort(struct np_http_exchange *x)
 {
     struct np_http_conn *c = np_http_conn_of(x);
     if (x->finished || c->state != NP_CONN_EXCHANGE) return;
+    if (!c->account.status) c->account.status = 500;
     np_http_conn_flush(c); /* what it did say leaves */
     np_http_conn_drop(c);
 }

@@ -94,6 +94,7 @@ enum neap_err np_http_upgrade(struct np_http_exchange *x, int status,
         c->out.tail = c->out.head + before;
         return err;
     }
+    np_http_account_head(c, status);
     np_http_conn_flush(c);
     if (c->doomed) return c->doomed;
     np_stream_read_stop(s);

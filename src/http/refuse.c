@@ -16,7 +16,10 @@ static enum neap_err write_refusal(struct np_http_conn *c, int status, const cha
                             "Content-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\n"
                             "%sConnection: close\r\n\r\n%d %s%s%s\n",
                             n, retry, status, reason, why && *why ? ": " : "", why ? why : "");
-    return err;
+    if (err) return err;
+    np_http_account_head(c, status);
+    c->account.body -= n;
+    return NEAP_OK;
 }
 
 void np_http_conn_refuse(struct np_http_conn *c, int status, const char *why)
@@ -24,6 +27,7 @@ void np_http_conn_refuse(struct np_http_conn *c, int status, const char *why)
     if (c->state == NP_CONN_CLOSING) return;
     np_http_conn_lend_out(c);
     size_t before = np_buf_len(&c->out);
+    if (!c->account.open) np_http_account_begin(c, false);
     if (write_refusal(c, status, why)) c->out.tail = c->out.head + before;
     np_http_conn_finish(c);
 }

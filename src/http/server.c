@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "http/access_log.h"
 #include "http/server_impl.h"
 
 enum {
@@ -38,6 +39,7 @@ static void free_server(struct np_http_server *s)
     np_defer_cancel(&s->later);
     np_buf_fini(&s->spare_out);
     np_cidr_list_fini(&s->forwarded.trusted);
+    np_access_log_free(s->opts.access_log);
     np_free(s->listeners);
     np_free(s->server_name);
     np_free(s);
@@ -305,6 +307,7 @@ enum neap_err np_http_server_new(struct np_loop *loop, const struct np_http_serv
         return err;
     }
     if (s->opts.tls) np_tls_context_ref(s->opts.tls);
+    np_rng_init(&s->ids, 0);
     s->handler = h;
     s->arg = arg;
     np_link_init(&s->predecessors);

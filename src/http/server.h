@@ -32,6 +32,7 @@
 #include "proto/forwarded.h"
 #include "proto/http1.h"
 
+struct np_access_log;
 struct np_http_server;
 struct np_http_exchange;
 
@@ -52,6 +53,7 @@ struct np_http_server_options {
     const struct np_proxied_options *proxied;
     /* The proxies whose word on clients counts (asker.h); NULL (default): nobody's does. Copied. */
     const struct np_forwarded_policy *forwarded;
+    struct np_access_log *access_log; /* NULL (default): none. Taken over by np_http_server_new */
 };
 void np_http_server_options_init(struct np_http_server_options *o);
 
@@ -123,6 +125,9 @@ const struct np_stream *np_http_exchange_stream(struct np_http_exchange *x);
 /* As np_stream_peer says; asked of the system once a connection. Holds while it is open. */
 const char *np_http_exchange_peer_name(struct np_http_exchange *x);
 void np_http_exchange_peer(struct np_http_exchange *x, char *out, size_t size);
+/* A name for the request: its X-Request-Id, if a trusted proxy sent one, or 16 hexadecimal digits of
+ * chance. Holds while the exchange does. */
+const char *np_http_exchange_id(struct np_http_exchange *x);
 /* Asks for the body: on_body follows (100 Continue is sent first if the client waits for it). May
  * be called inside on_request. Not asking and answering early discards up to 64 KiB of it, else the
  * connection closes after the answer. */

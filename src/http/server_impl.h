@@ -15,6 +15,7 @@
 #define NP_HTTP_SERVER_IMPL_H
 
 #include "base/arena.h"
+#include "base/hash.h"
 #include "http/server.h"
 #include "net/dial.h"
 
@@ -48,6 +49,7 @@ struct np_http_server {
     size_t nserving;            /* … but those that were refused for there being too many */
     struct np_proxied *proxied; /* in front of them, or NULL */
     struct np_forwarded_policy forwarded;
+    struct np_rng ids; /* of requests */
     struct np_link spare_conns;
     size_t nspare;
     struct np_buf spare_out; /* lent to the connection that is being read from */
@@ -84,6 +86,16 @@ enum np_http_framing {
 
 enum np_http_timed { NP_TIMED_NOTHING, NP_TIMED_IDLE, NP_TIMED_HEAD, NP_TIMED_BODY };
 
+/* What the access log is to be told of an exchange; account.c. */
+struct np_http_account {
+    int64_t began;   /* precisely */
+    uint64_t before; /* bytes that were written to the connection before it … */
+    uint64_t body;   /* … and before its answer's body */
+    const char *id;  /* the request's name, once somebody has asked; in the arena */
+    int status;      /* 0: no answer was begun */
+    bool open, has_head;
+};
+
 struct np_http_conn {
     struct np_http_exchange x; /* first: an exchange is its connection */
     struct np_link link;
@@ -111,6 +123,7 @@ struct np_http_conn {
     enum np_http_framing framing;
     uint64_t left; /* of a streamed answer with a length */
     char *peer;    /* its name, once somebody has asked; or NULL */
+    struct np_http_account account;
 };
 
 static inline struct np_http_conn *np_http_conn_of(struct np_http_exchange *x)
@@ -141,6 +154,14 @@ void np_http_conn_set_state(struct np_http_conn *c, enum np_http_conn_state next
 void np_http_conn_closed(struct np_stream *stream);
 /* It has no stream any more: its memory goes, or is kept for the next one. */
 void np_http_conn_gone(struct np_http_conn *c);
+
+/* account.c */
+/* A request's head has come; or, without one, it is about to be refused. */
+void np_http_account_begin(struct np_http_conn *c, bool has_head);
+/* The answer's head was written. */
+void np_http_account_head(struct np_http_conn *c, int status);
+/* It is over; the second time nothing happens. */
+void np_http_account_end(struct np_http_conn *c, bool aborted);
 
 /* conn.c */
 extern const struct np_stream_handler np_http_conn_stream;
