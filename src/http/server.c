@@ -166,9 +166,13 @@ static void turn_away(struct np_stream *stream)
 static enum neap_err secure(struct np_http_server *s, struct np_stream **stream)
 {
     static const struct np_stream_handler nobody = {.on_close = nobody_closed};
+    static const char alpn[] = "\x08http/1.1";
     if (!s->opts.tls) return NEAP_OK;
-    return np_tls_wrap_server(s->opts.tls, *stream, s->opts.handshake_timeout, &nobody, NULL,
-                              stream);
+    enum neap_err err =
+        np_tls_wrap_server(s->opts.tls, *stream, s->opts.handshake_timeout, &nobody, NULL, stream);
+    /* A client that speaks none of it is told so, and no other server's words reach it. */
+    if (!err) np_tls_stream_set_alpn(*stream, alpn, sizeof alpn - 1);
+    return err;
 }
 
 static void serve(struct np_http_server *s, struct np_stream *stream)

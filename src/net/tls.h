@@ -105,6 +105,9 @@ bool np_tls_context_has_cert(const struct np_tls_context *c);
 NEAP_MUST_CHECK enum neap_err np_tls_wrap_server(struct np_tls_context *c, struct np_stream *under,
                                                  int64_t within, const struct np_stream_handler *h,
                                                  void *arg, struct np_stream **out);
+/* What a server's stream chooses of the protocols a client offers when its context names none;
+ * right behind np_tls_wrap_server. `list` as it stands in a hello ("\x08http/1.1"), for ever. */
+void np_tls_stream_set_alpn(struct np_stream *s, const char *list, size_t n);
 /* A client's side of `under`, which may be connecting still. `host` is the name (SNI and check) or
  * literal address (check) of the server, NULL for none; `alpn` replaces the context's when
  * nalpn > 0. `session_key` names where sessions are kept for resumption ("host:port"), or NULL. */

@@ -106,6 +106,8 @@ struct np_tls_stream {
     bool running;                 /* inside run(): do not begin another */
     bool asked_name;              /* a name without a certificate */
     struct np_tls_naming *naming; /* the question that is open, or NULL */
+    const unsigned char *alpn;    /* a server's, when its context has none */
+    size_t alpn_len;
     char *session_key;
     char *host; /* a client's, for words */
     char *sni;  /* what the client asked for, lower case */

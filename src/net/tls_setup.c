@@ -56,10 +56,13 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
                    const unsigned char *offered, unsigned n, void *arg)
 {
     (void)arg;
-    const struct np_tls_context *c = np_tls_stream_of_ssl(ssl)->checked;
-    if (c->alpn_len == 0) return SSL_TLSEXT_ERR_NOACK;
+    const struct np_tls_stream *t = np_tls_stream_of_ssl(ssl);
+    bool own = t->checked->alpn_len > 0;
+    const unsigned char *list = own ? t->checked->alpn : t->alpn;
+    size_t len = own ? t->checked->alpn_len : t->alpn_len;
+    if (len == 0) return SSL_TLSEXT_ERR_NOACK;
     unsigned char *chosen = NULL;
-    int rc = SSL_select_next_proto(&chosen, out_len, c->alpn, (unsigned)c->alpn_len, offered, n);
+    int rc = SSL_select_next_proto(&chosen, out_len, list, (unsigned)len, offered, n);
     *out = chosen;
     return rc == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }

@@ -96,6 +96,13 @@ enum neap_err np_tls_wrap_server(struct np_tls_context *c, struct np_stream *und
     return NEAP_OK;
 }
 
+void np_tls_stream_set_alpn(struct np_stream *s, const char *list, size_t n)
+{
+    struct np_tls_stream *t = np_tls_of(s);
+    t->alpn = (const unsigned char *)list;
+    t->alpn_len = n;
+}
+
 /* A client's. */
 
 static bool is_address(const char *host)

@@ -42,7 +42,7 @@ local tls = {}
 ---@field ciphersuites? string for 1.3
 ---@field groups? string default "X25519:P-256:P-384"
 ---@field prefer_server_ciphers? boolean default false
----@field alpn? string[] protocols, the best first
+---@field alpn? string[] protocols, the best first; default of HTTP servers: `{ "http/1.1" }`
 ---@field sessions? boolean sessions may be resumed; default true
 ---@field tickets? boolean … by tickets; false: by ID, from the process's table of 20,000; default true
 ---@field ticket_keys? string file of 80-byte keys (nginx's format) to share with other machines; the first encrypts
