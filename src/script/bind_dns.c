@@ -207,6 +207,42 @@ static int dns_srv(lua_State *L)
     return np_wait(L, &k->wait, o.timeout, cancel, push_srvs, k);
 }
 
+/* cache{max_names=, max_ttl=, negative_ttl=}: what this worker remembers of answers. */
+static int dns_cache(lua_State *L)
+{
+    static const struct np_opt spec[] = {
+        {"max_names", NP_OPT_SIZE, offsetof(struct np_dns_cache_options, max_names), 0, 0},
+        {"max_ttl", NP_OPT_SECONDS, offsetof(struct np_dns_cache_options, max_ttl), 0, 0},
+        {"negative_ttl", NP_OPT_SECONDS, offsetof(struct np_dns_cache_options, negative_ttl), 0, 0},
+        {0}};
+    struct np_dns_cache_options o = NP_DNS_CACHE_OPTIONS_INIT;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    np_opts_read(L, 1, "opts", spec, &o);
+    enum neap_err err = np_dns_set_cache(np_script_of(L)->loop, &o);
+    if (err) return np_fail(L, err, NULL);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* forget(): what is remembered is asked for anew. */
+static int dns_forget(lua_State *L)
+{
+    np_dns_forget(np_script_of(L)->loop);
+    return 0;
+}
+
+/* stats() → {names=, hits=, misses=} */
+static int dns_stats(lua_State *L)
+{
+    struct np_dns_stats s;
+    np_dns_get_stats(np_script_of(L)->loop, &s);
+    lua_createtable(L, 0, 3);
+    np_set_count(L, "names", s.names);
+    np_set_count(L, "hits", s.hits);
+    np_set_count(L, "misses", s.misses);
+    return 1;
+}
+
 /* set_servers("ip:port,…") → true | nil, err: others than resolv.conf's, for this worker. */
 static int dns_set_servers(lua_State *L)
 {
@@ -222,8 +258,13 @@ static int dns_set_servers(lua_State *L)
 int np_open_dns(lua_State *L)
 {
     static const luaL_Reg meta[] = {{"__gc", lookup_gc}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {
-        {"resolve", dns_resolve}, {"srv", dns_srv}, {"set_servers", dns_set_servers}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"resolve", dns_resolve},
+                                         {"srv", dns_srv},
+                                         {"set_servers", dns_set_servers},
+                                         {"cache", dns_cache},
+                                         {"forget", dns_forget},
+                                         {"stats", dns_stats},
+                                         {NULL, NULL}};
     np_type_new(L, LOOKUP, NULL, meta);
     luaL_newlib(L, functions);
     return 1;

@@ -1,7 +1,8 @@
 ---@meta neap.dns
 
 --- Names to addresses, services to hosts and ports: /etc/hosts first, then the name servers, search
---- domains and timeouts of /etc/resolv.conf.
+--- domains and timeouts of /etc/resolv.conf. Addresses are remembered by the worker for as long as their
+--- records say, within bounds (`cache`); what files say is read anew each time.
 ---@class neap.dns
 local dns = {}
 
@@ -38,5 +39,22 @@ function dns.srv(name, opts) end
 ---@return true? ok
 ---@return neap.Error? err EINVAL, EBUSY while lookups are under way
 function dns.set_servers(servers) end
+
+---@class neap.DnsCacheOptions
+---@field max_names? integer remembered at most, the one not asked for the longest goes first; default 1024; 0: none
+---@field max_ttl? number seconds; what records say beyond is cut; default 3600
+---@field negative_ttl? number|false seconds that a name is remembered not to exist; default 5
+
+---How answers are remembered from now on, in this worker.
+---@param opts neap.DnsCacheOptions
+---@return true? ok
+---@return neap.Error? err ENOMEM, EDNS
+function dns.cache(opts) end
+
+---Forgets all answers: names are asked for anew.
+function dns.forget() end
+
+---@return { names: integer, hits: integer, misses: integer } of the cache, since the worker began
+function dns.stats() end
 
 return dns

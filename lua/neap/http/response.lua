@@ -11,6 +11,8 @@ local methods = core.response_methods
 ---@field reason string
 ---@field headers table<string, any> by lower-case name; repeated ones joined by ", ", `set-cookie` an array
 ---@field body? string unless the call was made with `stream = true`
+---@field trailers? table<string, any> what stood behind a chunked body; of a stream, once it is read
+---@field coding? string what the body was decoded from: "gzip", "br" …; the headers tell of it no more
 ---@field attempts integer how many it took
 ---@field endpoint? neap.Endpoint the instance that answered, of a client for a service
 
