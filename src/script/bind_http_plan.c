@@ -122,7 +122,8 @@ static int http_compression(lua_State *L)
     const char *types = lua_tolstring(L, -1, &n);
     struct np_http_plan *plan = lua_newuserdatauv(L, sizeof *plan + n, 0);
     memset(plan, 0, sizeof *plan);
-    memcpy(plan->types, types, n);
+    memcpy(plan + 1, types, n);
+    plan->types = (const char *)(plan + 1);
     plan->min_bytes = o.min_bytes;
     luaL_setmetatable(L, NP_HTTP_PLAN);
     lua_getfield(L, 1, "encodings");

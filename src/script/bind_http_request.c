@@ -32,7 +32,7 @@ void np_http_req_detach(struct np_http_req *r, enum neap_err why)
     r->x->user = NULL;
     r->x = NULL;
     r->why = why;
-    np_http_compress_drop(r);
+    np_http_req_disarm(r);
     np_wake(&r->drain, why);
     if (r->body) np_http_reqbody_end(r->body, why);
 }
@@ -289,12 +289,8 @@ int np_http_req_respond(lua_State *L, struct np_http_req *r, struct np_http_req_
                         struct np_bytes body, const char *content_type)
 {
     if (!r->x) return np_fail(L, NEAP_ECLOSED, NULL); /* by a finaliser, meanwhile */
-    struct np_http_compressed z;
-    np_buf_init(&z.body);
     if (body.p) add_content_type(head->headers, &head->n, content_type);
-    if (r->plan) np_http_compress_whole(r, head, &body, &z);
-    enum neap_err err = np_http_respond(r->x, head->status, head->headers, head->n, body.p, body.n);
-    np_buf_fini(&z.body);
+    enum neap_err err = np_http_req_send(r, head, body);
     if (err) return fail_answer(L, err);
     r->answered = true;
     np_http_req_detach(r, NEAP_ECLOSED);
@@ -336,11 +332,7 @@ static int request_start(lua_State *L)
     struct np_http_req_head head;
     np_http_req_read_head(L, status, 3, &head);
     if (!r->x) return np_fail(L, NEAP_ECLOSED, NULL);
-    struct np_http_compressed z;
-    if (r->plan) np_http_compress_begin(L, r, &head, &length, &z);
-    if (!r->x) return np_fail(L, NEAP_ECLOSED, NULL);
-    enum neap_err err = np_http_start(r->x, head.status, head.headers, head.n, length);
-    if (err) np_http_compress_drop(r);
+    enum neap_err err = np_http_req_begin(L, r, &head, length);
     if (err) return fail_answer(L, err);
     r->answered = true;
     lua_pushboolean(L, 1);

@@ -32,7 +32,7 @@ struct np_http_req {
     /* How its answer is compressed (bind_http_compress.h); user value 4 holds the one that is set.
      */
     const struct np_http_plan *plan; /* before it is begun; NULL: not at all */
-    struct np_http_coder *coder;     /* a streamed one that is */
+    struct np_http_coder **coder;    /* of a streamed one that is; NULL: of none */
     bool answered;                   /* an answer was begun or given */
     bool decoded;                    /* scripts read its body decoded (bind_http_decompress.h) */
     enum neap_err why;               /* there is no exchange any more; NEAP_ECLOSED: answered */
