@@ -18,6 +18,7 @@ void np_event_stream_fini(struct np_event_stream *s)
     np_buf_fini(&s->line);
     np_buf_fini(&s->data);
     np_buf_fini(&s->type);
+    np_buf_fini(&s->next_id);
     np_buf_fini(&s->id);
 }
 
@@ -33,7 +34,7 @@ void np_event_stream_restart(struct np_event_stream *s)
     clear_event(s);
     np_buf_clear(&s->line);
     s->bom = 0;
-    s->after_cr = s->skip_comment = false;
+    s->after_cr = s->skip_comment = s->id_set = false;
 }
 
 static enum neap_err append(struct np_event_stream *s, struct np_buf *b, const char *p, size_t n)
@@ -77,8 +78,10 @@ static enum neap_err take_field(struct np_event_stream *s, struct np_bytes line)
         return err ? err : np_buf_append(&s->data, "\n", 1);
     }
     if (is(name, "event")) return set(s, &s->type, value);
-    if (is(name, "id") && (value.n == 0 || !memchr(value.p, '\0', value.n)))
-        return set(s, &s->id, value);
+    if (is(name, "id") && (value.n == 0 || !memchr(value.p, '\0', value.n))) {
+        s->id_set = true;
+        return set(s, &s->next_id, value);
+    }
     if (is(name, "retry")) set_retry(s, value);
     return NEAP_OK;
 }
@@ -86,6 +89,15 @@ static enum neap_err take_field(struct np_event_stream *s, struct np_bytes line)
 static struct np_bytes all_of(const struct np_buf *b)
 {
     return (struct np_bytes){np_buf_data(b), np_buf_len(b)};
+}
+
+static void take_id(struct np_event_stream *s)
+{
+    struct np_buf old = s->id;
+    if (!s->id_set) return;
+    s->id = s->next_id;
+    s->next_id = old;
+    s->id_set = false;
 }
 
 /* The line in `line` has ended. */
@@ -101,6 +113,7 @@ static enum neap_err end_line(struct np_event_stream *s, bool *got, struct np_ev
         np_buf_clear(&s->line);
         return err;
     }
+    take_id(s);
     if (np_buf_len(&s->data) == 0) {
         clear_event(s);
         return NEAP_OK;

@@ -17,12 +17,14 @@ struct np_event_stream {
     struct np_buf line;
     struct np_buf data;
     struct np_buf type;
-    struct np_buf id;  /* the last one seen; it holds until another comes */
-    int64_t retry;     /* ms, what the server last asked for; -1: it did not */
-    unsigned bom;      /* bytes of the mark that were seen; 3: past the beginning */
-    bool after_cr;     /* a LF now belongs to the line before */
-    bool skip_comment; /* the line is a comment: it is not kept */
-    bool given;        /* the event was given, its memory is to be cleared */
+    struct np_buf next_id; /* what the event that is being read sets it to */
+    struct np_buf id;      /* the last one: it holds until an event sets another */
+    int64_t retry;         /* ms, what the server last asked for; -1: it did not */
+    unsigned bom;          /* bytes of the mark that were seen; 3: past the beginning */
+    bool after_cr;         /* a LF now belongs to the line before */
+    bool skip_comment;     /* the line is a comment: it is not kept */
+    bool id_set;
+    bool given; /* the event was given, its memory is to be cleared */
 };
 
 struct np_event {

@@ -93,13 +93,19 @@ static int parser_retry(lua_State *L)
     return 1;
 }
 
+/* parser:last_id() → what a new connection begins with; "" for none */
+static int parser_last_id(lua_State *L)
+{
+    struct parser *p = check_parser(L);
+    lua_pushlstring(L, np_buf_data(&p->s.id), np_buf_len(&p->s.id));
+    return 1;
+}
+
 void np_http_add_events(lua_State *L)
 {
-    static const luaL_Reg methods[] = {{"push", parser_push},
-                                       {"next", parser_next},
-                                       {"restart", parser_restart},
-                                       {"retry", parser_retry},
-                                       {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"push", parser_push},       {"next", parser_next},
+                                       {"restart", parser_restart}, {"retry", parser_retry},
+                                       {"last_id", parser_last_id}, {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__gc", parser_gc}, {"__close", parser_gc}, {NULL, NULL}};
     static const luaL_Reg functions[] = {{"event_parser", new_parser}, {NULL, NULL}};
     np_type_new(L, PARSER, methods, meta);

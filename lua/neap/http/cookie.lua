@@ -118,7 +118,7 @@ end
 
 ---@class neap.http.CookieKeysOptions
 ---@field keys string|string[] secrets of at least 32 bytes. The first is used for what is written, all for
----what is read: to change it, put the new one in front and take the old one out when what it wrote has expired
+---what is read: to change it, put the new one in front, take the old one out when what it wrote has expired
 ---@field max_age? integer seconds after which a value counts no more, whatever clients do; default: never
 
 local keys_options = schema.new {

@@ -129,10 +129,9 @@ static void begins_anew_with_the_same_id(void **state)
     bool got;
     struct np_event e;
     np_event_stream_init(&s, 100);
-    assert_ok(
-        np_event_stream_next(&s, "id: 7\nretry: 5\ndata: 1\n\ndata: cut", 33, &used, &got, &e));
+    assert_ok(np_event_stream_next(&s, "id: 7\nretry: 5\ndata: 1\n\n", 24, &used, &got, &e));
     assert_true(got);
-    assert_ok(np_event_stream_next(&s, "data: cut", 9, &used, &got, &e));
+    assert_ok(np_event_stream_next(&s, "id: 8\ndata: cut", 15, &used, &got, &e));
     np_event_stream_restart(&s);
     assert_ok(np_event_stream_next(&s,
                                    "\xef\xbb\xbf"
