@@ -16,6 +16,7 @@ local core = require "neap.core.http"
 local forward = require "neap.http.forward"
 local decompress = require "neap.http.decompress"
 local forwarded = require "neap.http.forwarded"
+local events = require "neap.http.events"
 local form = require "neap.http.form"
 local json = require "neap.json"
 local message = require "neap.http.message"
@@ -35,6 +36,7 @@ local M = {
   not_acceptable = negotiate.not_acceptable,
   compress = compress.answers,
   cookie = cookie,
+  events = events.follow,
   multipart = multipart,
   decompress = decompress.requests,
   parse_url = core.parse_url,
@@ -70,6 +72,7 @@ function methods:json(max)
 end
 
 methods.form, methods.parts = form.form, form.parts
+methods.events = events.serve
 methods.set_cookie, methods.delete_cookie = cookie.set, cookie.delete
 
 methods.send_file = static.send
