@@ -13,10 +13,12 @@ struct np_http_forward {
     void *owner_user;
     np_http_forwarded_fn done; /* NULL: nobody waits */
     void *arg;
-    bool body_begun;   /* some of the exchange's has gone */
-    bool held;         /* … the call has no room for more */
-    bool begun;        /* the answer */
-    enum neap_err err; /* our own reason for the call's end, or NEAP_OK */
+    const struct np_http_plan *plan; /* by which the answer is compressed, or NULL */
+    struct np_http_coder *coder;     /* … if it is */
+    bool body_begun;                 /* some of the exchange's has gone */
+    bool held;                       /* … the call has no room for more */
+    bool begun;                      /* the answer */
+    enum neap_err err;               /* our own reason for the call's end, or NEAP_OK */
     const char *why;
 };
 
@@ -40,6 +42,12 @@ static void break_off(struct np_http_forward *f, enum neap_err err, const char *
         f->why = why;
     }
     np_http_call_cancel(f->call);
+}
+
+static void drop_coder(struct np_http_forward *f)
+{
+    np_http_coder_free(f->coder);
+    f->coder = NULL;
 }
 
 /* --- the request's body */
@@ -89,6 +97,7 @@ static void on_abort(struct np_http_exchange *x, enum neap_err why)
 {
     struct np_http_forward *f = x->user;
     give_back(f);
+    drop_coder(f);
     break_off(f, why, "the client has left");
     x->handler->on_abort(x, why);
 }
@@ -98,6 +107,16 @@ static const struct np_http_server_handler exchange_handler = {
 
 /* --- the answer */
 
+static enum neap_err start(struct np_http_forward *f, const struct np_http_head *head,
+                           struct np_http_header *headers, size_t n)
+{
+    int64_t length = head->content_length;
+    if (!f->plan) return np_http_start(f->x, head->status, headers, n, length);
+    struct np_http_compress_head h = {head->status, headers, n, NULL, ""};
+    enum neap_err err = np_http_coder_new(f->plan, f->x, &h, &length, &f->coder);
+    return err ? err : np_http_start(f->x, h.status, h.headers, h.n, length);
+}
+
 static void on_head(struct np_http_call *c, const struct np_http_head *h)
 {
     struct np_http_forward *f = np_http_call_arg(c);
@@ -105,7 +124,7 @@ static void on_head(struct np_http_call *c, const struct np_http_head *h)
     size_t n;
     if (!f->x || f->err) return;
     enum neap_err err = np_http_forward_answer_head(f->x->arena, h, &headers, &n);
-    if (!err) err = np_http_start(f->x, h->status, headers, n, h->content_length);
+    if (!err) err = start(f, h, headers, n);
     if (err) {
         break_off(f, err == NEAP_EINVAL ? NEAP_EPROTO : err,
                   "the answer has a head that cannot be passed on");
@@ -118,7 +137,8 @@ static void on_call_body(struct np_http_call *c, const char *data, size_t n)
 {
     struct np_http_forward *f = np_http_call_arg(c);
     if (!f->x || f->err) return;
-    enum neap_err err = np_http_write(f->x, data, n);
+    enum neap_err err =
+        f->coder ? np_http_coder_write(f->coder, data, n) : np_http_write(f->x, data, n);
     if (err)
         break_off(f, err, neap_err_text(err));
     else if (!np_http_writable(f->x))
@@ -135,12 +155,18 @@ static void on_interim(struct np_http_call *c, const struct np_http_head *h)
     if (np_http_inform(f->x, h->status, headers, n)) return; /* it is but a hint */
 }
 
+static enum neap_err end_body(struct np_http_forward *f)
+{
+    return f->coder ? np_http_coder_end(f->coder) : NEAP_OK;
+}
+
 /* What is left for on_end to send. */
 static void on_trailers(struct np_http_call *c, const struct np_http_header *fields, size_t n)
 {
     struct np_http_forward *f = np_http_call_arg(c);
     struct np_http_exchange *x = f->x;
     if (!x || f->err || !f->begun) return;
+    if (end_body(f)) return; /* which on_end finds, too */
     if (np_http_finish_with(x, fields, n) == NEAP_OK) f->x = NULL;
 }
 
@@ -150,6 +176,7 @@ static void tell(struct np_http_forward *f, struct np_http_exchange *x, enum nea
                  const char *why, enum np_http_phase phase)
 {
     struct np_http_forwarded how = {x, err, why, phase, f->body_begun};
+    drop_coder(f);
     if (f->done) f->done(f->arg, &how);
     np_free(f);
 }
@@ -162,6 +189,10 @@ static void on_end(struct np_http_call *c, enum neap_err err, const char *why)
     if (f->err) {
         err = f->err;
         why = f->why;
+    }
+    if (x && !err) {
+        err = end_body(f);
+        why = err ? neap_err_text(err) : NULL;
     }
     if (x && !err) {
         np_http_finish(x);
@@ -184,6 +215,7 @@ void np_http_forward_cancel(struct np_http_forward *f)
 {
     struct np_http_exchange *x = give_back(f);
     f->done = NULL;
+    drop_coder(f);
     if (x && f->begun) np_http_abort(x);
     break_off(f, NEAP_ECANCELED, NULL);
 }
@@ -206,6 +238,7 @@ enum neap_err np_http_forward_start(struct np_http_client *client, struct np_htt
     f->owner_user = x->user;
     f->done = done;
     f->arg = arg;
+    f->plan = o->compress;
     err = np_http_client_call(client, &r, &call_handler, f, &f->call, info);
     if (err) {
         np_free(f);

@@ -10,6 +10,7 @@
 #define NP_HTTP_FORWARD_H
 
 #include "http/client.h"
+#include "http/compress.h"
 #include "http/server.h"
 
 struct np_http_forward;
@@ -19,7 +20,8 @@ struct np_http_forward_options {
      * the exchange's of the same names; one whose value's p is NULL is left out. A `body` stands in
      * for the exchange's. Lent. */
     struct np_http_request request;
-    bool keep_host; /* sends the exchange's Host */
+    bool keep_host;                      /* sends the exchange's Host */
+    const struct np_http_plan *compress; /* the answer; NULL: no. Holds until it has ended */
 };
 
 /* How it ended; from the loop, once, unless it was cancelled. NEAP_OK: it is answered. A failure

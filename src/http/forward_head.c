@@ -134,7 +134,8 @@ enum neap_err np_http_forward_answer_head(struct np_arena *arena, const struct n
     bool date = false, server = false;
     find_named(h, &named);
     if (named.too_many) return NEAP_EPROTO;
-    struct np_http_header *list = np_arena_alloc(arena, (h->nheaders + 1) * sizeof *list);
+    struct np_http_header *list =
+        np_arena_alloc(arena, (h->nheaders + NP_HTTP_COMPRESS_HEADERS) * sizeof *list);
     if (!list) return NEAP_ENOMEM;
     size_t n = 0;
     for (size_t i = 0; i < h->nheaders; i++) {

@@ -11,7 +11,8 @@ void np_http_forward_unread(struct np_http_exchange *x);
 NEAP_MUST_CHECK enum neap_err np_http_forward_request(struct np_http_exchange *x,
                                                       const struct np_http_forward_options *o,
                                                       struct np_http_request *out);
-/* The fields of a head (the upstream's) that pass; the array stands in the arena. */
+/* The fields of a head (the upstream's) that pass; the array stands in the arena, with room for
+ * NP_HTTP_COMPRESS_HEADERS more. */
 NEAP_MUST_CHECK enum neap_err np_http_forward_answer_head(struct np_arena *arena,
                                                           const struct np_http_head *h,
                                                           struct np_http_header **out, size_t *n);

@@ -116,6 +116,7 @@ static int http_forward(lua_State *L)
     o.keep_host = lua_toboolean(L, KEEP_HOST);
     o.request.nheaders = read_changes(L, HEADERS, headers);
     o.request.headers = headers;
+    o.compress = r->plan;
     np_http_req_keep(L, REQUEST, r);
     struct forwarding *w = lua_newuserdatauv(L, sizeof *w, 0);
     memset(w, 0, sizeof *w);

@@ -16,10 +16,12 @@ function http.app(opts) end
 function http.client(opts) end
 
 ---A middleware that compresses answers by what the client accepts, whole or streamed: a string, a table, a
----function, `req:respond`, `req:start` and `req:write`, a client's response that is passed on. Left as they
----are: what has a Content-Encoding or `Cache-Control: no-transform`, 204, 206 and 304, small bodies, types
----that are compressed already, and files, for which `app:static` has `precompressed`. Sets Vary, makes a
----strong ETag weak. What was written is flushed before the loop waits, `text/event-stream` at once.
+---function, `req:respond`, `req:start` and `req:write`, a client's response that is passed on, and what
+---`req:forward` gets. Left as they are: what has a Content-Encoding or `Cache-Control: no-transform`, 204, 206
+---and 304, small bodies, types that are compressed already, and files, for which `app:static` has
+---`precompressed`. Sets Vary, makes a strong ETag weak. What was written is flushed before the loop waits, of
+---`text/event-stream` at once. A streamed answer holds an encoder while it lasts: some 260 KiB for gzip, 2 MiB
+---for br and zstd, of events 130 KiB, 760 KiB and 230 KiB.
 ---
 ---Compression over TLS lets who can see lengths and slip text into an answer guess secrets that stand in the
 ---same answer (BREACH): let such answers have `cache-control: no-transform`.

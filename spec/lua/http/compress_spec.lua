@@ -258,6 +258,45 @@ describe("compress", function()
     end)
   end)
 
+  it("compresses what is forwarded", function()
+    local long = text:rep(100)
+    local function origin(req)
+      if req.path == "/coded" then
+        return 200, coding.compress(text, "br"), { ["content-encoding"] = "br", ["content-type"] = "text/x" }
+      elseif req.path == "/trailers" then
+        req:start(200, { ["content-type"] = "text/x", trailer = "x-sum", etag = '"v"' })
+        req:write(text)
+        return req:finish { ["x-sum"] = "42" }
+      elseif req.path == "/small" then
+        return "small"
+      elseif req.path == "/broken" then
+        req:start(200, { ["content-type"] = "text/x" }, #text)
+        req:write(text:sub(1, 5000))
+        task.sleep(0)
+        error "broken"
+      end
+      return long
+    end
+    serving({ handler = origin }, function(from)
+      local function gateway(req) return req:forward(from) end
+      serving({ handler = gateway, compress = true }, function(url)
+        local call = { headers = { ["accept-encoding"] = "gzip, zstd;q=0.5" } }
+        is_encoded(assert(http.get(url .. "/", call)), "gzip", long)
+        local res = assert(http.get(url .. "/trailers", call))
+        is_encoded(res, "gzip")
+        assert.same({ 'W/"v"', "42" }, { res.headers["etag"], res.trailers["x-sum"] })
+        is_encoded(assert(http.get(url .. "/coded", call)), "br")
+        is_plain(assert(http.get(url .. "/small", call)), "small")
+        is_plain(assert(http.get(url .. "/", { headers = { ["accept-encoding"] = "identity" } })), long)
+        local head = assert(http.head(url .. "/", call))
+        assert.same({ "gzip", "" }, { head.headers["content-encoding"], head.body })
+        local broken, err = http.get(url .. "/broken", call)
+        assert.is_nil(broken)
+        assert.is_string(err.code)
+      end)
+    end)
+  end)
+
   it("is a middleware, too", function()
     local app = http.app()
     local tiny = http.compress { min_bytes = 1, level = 9 }
