@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "http/file_site.h"
+#include "proto/url.h"
 #include "script/bind_http_reqbody.h"
 #include "script/bind_http_request.h"
 #include "script/luax.h"
@@ -254,6 +255,30 @@ static int site_serve(lua_State *L)
     return 1;
 }
 
+/* site:serve_from(req, path, from) → whether it is answered: what begins at `from` of a path that
+ * is not decoded */
+static int site_serve_from(lua_State *L)
+{
+    size_t n;
+    char decoded[4096];
+    struct lua_site *ls = check_site(L);
+    struct np_http_req *r = check_request(L, 2);
+    const char *path = luaL_checklstring(L, 3, &n);
+    lua_Integer from = luaL_checkinteger(L, 4);
+    luaL_argcheck(L, from >= 1 && (size_t)from <= n + 1, 4, "outside of the path");
+    path += from - 1;
+    n -= (size_t)from - 1;
+    bool there = r->x != NULL;
+    if (there && memchr(path, '%', n)) {
+        there = n <= sizeof decoded && np_url_decode(path, n, false, decoded, &n);
+        path = decoded;
+    }
+    there = there && np_file_site_serve(&ls->site, r->x, path, n) == NP_SITE_ANSWERED;
+    if (there) let_go(r);
+    lua_pushboolean(L, there);
+    return 1;
+}
+
 /* --- listings */
 
 struct listing {
@@ -385,8 +410,11 @@ static int file_send(lua_State *L)
 
 int np_open_file(lua_State *L)
 {
-    static const luaL_Reg methods[] = {
-        {"serve", site_serve}, {"list", site_list}, {"close", site_gc}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"serve", site_serve},
+                                       {"serve_from", site_serve_from},
+                                       {"list", site_list},
+                                       {"close", site_gc},
+                                       {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__gc", site_gc}, {"__close", site_gc}, {NULL, NULL}};
     static const luaL_Reg functions[] = {{"site", file_site}, {"send", file_send}, {NULL, NULL}};
     np_type_new(L, SITE, methods, meta);

@@ -89,11 +89,15 @@ local function compose(record)
     for j = #owner.middleware, 1, -1 do chain = bind(owner.middleware[j], chain) end
     if owner.error_handler then chain = guard(chain, owner.error_handler) end
   end
-  if chain == record.handler then return chain end
+  if chain == record.handler then
+    record.direct = static.direct[chain]
+    return chain
+  end
   return name_route(record.pattern, chain)
 end
 
 local function compose_late(record)
+  record.direct = nil
   record.run = function(req)
     record.run = compose(record)
     return record.run(req)
@@ -146,6 +150,12 @@ local function make_handler(self)
     local leaf = statics[path]
     local record = leaf and leaf[method]
     if record then return record.run(req) end
+    if method == "GET" then
+      local below, from = routes:all_below(path)
+      record = below and below.GET
+      local direct = record and record.direct
+      if direct and direct(req, path, from) then return end
+    end
     if method == "CONNECT" then -- its path is a host and a port
       record = statics["/"] and statics["/"].CONNECT
       if record then return record.run(req) end

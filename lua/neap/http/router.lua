@@ -19,8 +19,11 @@ local byte, find, sub, gsub, char = string.byte, string.find, string.sub, string
 
 -- A leaf holds what stands at one place of the tree: method → route.
 
+-- A node is `inner` where a literal segment or a parameter may follow.
+
 ---@class neap.http.Router
 ---@field statics table<string, table<string, neap.http.Route>>
+---@field tops table<string, table> the nodes of literal first segments that are the same when decoded
 local Router = {}
 Router.__index = Router
 
@@ -30,6 +33,7 @@ function M.new(opts)
   return setmetatable({
     statics = {},
     root = { children = {} },
+    tops = {},
     captures = {},
     slash = opts and opts.trailing_slash or "strict",
   }, Router)
@@ -85,11 +89,16 @@ local function plant(self, segments)
       return node.wild, names
     elseif kind == ":" then
       names[#names + 1] = sub(segment, 2)
+      node.inner = true
       node.param = node.param or { children = {} }
       node = node.param
     else
       segment = decode(segment)
+      node.inner = true
       node.children[segment] = node.children[segment] or { children = {} }
+      if node == self.root and not find(segment, "%", 1, true) then
+        self.tops[segment] = node.children[segment]
+      end
       node = node.children[segment]
     end
   end
@@ -191,6 +200,20 @@ end
 local function search(self, method, path)
   self.missed, self.climbed = nil, nil
   return walk(self, self.root, path, 2, method, 0)
+end
+
+---A short way to the routes that take all below "/" or below one literal segment, where nothing else may be
+---meant: the routes by method, and where in the path, which stays as it is, what they capture begins.
+---@param path string
+---@return table<string, neap.http.Route>? leaf
+---@return integer? from
+function Router:all_below(path)
+  local node = self.root
+  if byte(path) ~= 47 then return end -- '/'
+  if not node.inner then return node.wild, 2 end
+  local slash = find(path, "/", 2, true)
+  node = slash and self.tops[sub(path, 2, slash - 1)]
+  if node and not node.inner then return node.wild, slash + 1 end
 end
 
 local function with_params(self, route)

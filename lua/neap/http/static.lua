@@ -297,15 +297,22 @@ end
 
 local function default_not_found() return 404, { error = "not found" } end
 
+---For an app: what answers a GET without a table of captures, given the whole path and where the file's
+---begins in it; false where the handler has to say why it cannot.
+---@type table<neap.http.Handler, fun(req: neap.http.Request, path: string, from: integer): boolean>
+M.direct = setmetatable({}, { __mode = "k" })
+
 local function make_handler(site, listing, not_found)
-  local serve = site.serve
-  return function(req)
+  local serve, serve_from = site.serve, site.serve_from
+  local function handler(req)
     local path = req.params.path or ""
     local why = serve(site, req, path)
     if not why then return end
     if why == "no_index" and listing then return answer_listing(site, req, path) end
     return (refusals[why] or not_found)(req)
   end
+  M.direct[handler] = function(req, path, from) return serve_from(site, req, path, from) end
+  return handler
 end
 
 ---Makes a handler for files: `app:get("/files/*path", assert(neap.http.files("public")))`. What is asked for
