@@ -98,6 +98,8 @@ enum neap_err np_http_upgrade(struct np_http_exchange *x, int status,
     np_http_conn_flush(c);
     if (c->doomed) return c->doomed;
     np_stream_read_stop(s);
+    np_http_account_head(c, status);
+    np_http_account_end(c, false);
     np_http_conn_let_go(c);
     *out = s;
     return NEAP_OK;

@@ -4,11 +4,11 @@
 
 #include "proto/http1_impl.h"
 
-/* The characters of a registered name: unreserved, sub-delims but the comma, percent. */
+/* The characters of a registered name but percent: unreserved, sub-delims but the comma. */
 static bool is_reg_char(unsigned char c)
 {
-    static const uint32_t bits[4] = {0, 0x2bff6ff2, 0x87fffffe, 0x47fffffe};
-    return c < 128 && (bits[c >> 5] >> (c & 31) & 1);
+    static const uint64_t bits[4] = {UINT64_C(0x2bff6fd200000000), UINT64_C(0x47fffffe87fffffe)};
+    return bits[c >> 6] >> (c & 63) & 1;
 }
 
 static bool is_hex(char c)
@@ -20,19 +20,19 @@ static bool is_hex(char c)
 static size_t literal_length(struct np_bytes v)
 {
     size_t i = 1;
-    while (i < v.n && (is_reg_char((unsigned char)v.p[i]) || v.p[i] == ':'))
+    while (i < v.n && (is_reg_char((unsigned char)v.p[i]) || v.p[i] == ':' || v.p[i] == '%'))
         i++;
     return i > 1 && i < v.n && v.p[i] == ']' ? i + 1 : 0;
 }
 
 static size_t name_length(struct np_bytes v)
 {
-    size_t i = 0;
-    while (i < v.n && is_reg_char((unsigned char)v.p[i])) {
-        if (v.p[i] == '%' && (v.n - i < 3 || !is_hex(v.p[i + 1]) || !is_hex(v.p[i + 2]))) return 0;
-        i++;
+    for (size_t i = 0;; i += 3) {
+        while (i < v.n && is_reg_char((unsigned char)v.p[i]))
+            i++;
+        if (i == v.n || v.p[i] != '%') return i;
+        if (v.n - i < 3 || !is_hex(v.p[i + 1]) || !is_hex(v.p[i + 2])) return 0;
     }
-    return i;
 }
 
 bool np_http1_split_host(struct np_bytes v, struct np_bytes *host, struct np_bytes *port)

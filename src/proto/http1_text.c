@@ -4,11 +4,11 @@
 
 #include "proto/http1.h"
 
-/* RFC 9110's tchar as a bitmap of the ASCII range, low to high. */
+/* RFC 9110's tchar as a bitmap of the bytes, low to high. */
 static bool is_tchar(unsigned char c)
 {
-    static const uint32_t bits[4] = {0, 0x3ff6cfa, 0xc7fffffe, 0x57ffffff};
-    return c < 128 && (bits[c >> 5] >> (c & 31) & 1);
+    static const uint64_t bits[4] = {UINT64_C(0x3ff6cfa00000000), UINT64_C(0x57ffffffc7fffffe)};
+    return bits[c >> 6] >> (c & 63) & 1;
 }
 
 bool np_http_is_token(const char *p, size_t n)

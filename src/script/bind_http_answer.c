@@ -166,7 +166,7 @@ static int answer_bytes(lua_State *L, struct np_http_req *r, lua_Integer status,
     struct np_http_req_head head;
     struct np_bytes b = {NULL, 0};
     if (!lua_isnil(L, body)) b.p = lua_tolstring(L, body, &b.n);
-    np_http_req_read_head(L, status, headers, &head);
+    np_http_req_read_head(L, r, status, headers, &head);
     if (np_http_compress_in_pieces(r, &head, TEXT, b.n))
         return answer_in_pieces(L, status, body, headers, &head, TEXT);
     return respond(L, r, &head, b, TEXT);
@@ -178,7 +178,7 @@ static int answer_json(lua_State *L, struct np_http_req *r, lua_Integer status, 
 {
     struct np_http_req_head head;
     struct np_bytes b;
-    np_http_req_read_head(L, status, headers, &head);
+    np_http_req_read_head(L, r, status, headers, &head);
     if (np_json_encode_bytes(L, body, NULL, &b.p, &b.n)) return lua_error(L);
     if (np_http_compress_in_pieces(r, &head, JSON, b.n)) {
         lua_pushlstring(L, b.p, b.n);

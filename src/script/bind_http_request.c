@@ -225,11 +225,10 @@ static void add_content_type(struct np_http_header *headers, size_t *n, const ch
 
 static const char added_key; /* of the fields: names and values, one after the other */
 
-/* What the answer gets besides, if the request is at 1: its fields hold the strings. */
+/* What the answer of the request at 1 gets besides: its fields hold the strings. */
 static void read_added(lua_State *L, struct np_http_req_head *out)
 {
     int top = lua_gettop(L);
-    if (!luaL_testudata(L, 1, REQUEST)) return;
     luaL_checkstack(L, 4, NULL);
     if (lua_getiuservalue(L, 1, FIELDS) == LUA_TTABLE &&
         lua_rawgetp(L, -1, &added_key) == LUA_TTABLE) {
@@ -260,6 +259,7 @@ static int request_add_header(lua_State *L)
                       3, "has control characters");
     if (r->answered) return np_misuse(L, "an answer was already begun");
     lua_settop(L, 3);
+    r->added = true;
     push_fields_table(L);
     if (lua_rawgetp(L, -1, &added_key) != LUA_TTABLE) {
         lua_pop(L, 1);
@@ -276,13 +276,13 @@ static int request_add_header(lua_State *L)
     return 0;
 }
 
-void np_http_req_read_head(lua_State *L, lua_Integer status, int headers,
-                           struct np_http_req_head *out)
+void np_http_req_read_head(lua_State *L, const struct np_http_req *r, lua_Integer status,
+                           int headers, struct np_http_req_head *out)
 {
     if (status < 200 || status > 599) np_misuse(L, "status must be between 200 and 599");
     out->status = (int)status;
     out->n = np_read_headers(L, headers, out->headers);
-    read_added(L, out);
+    if (r->added) read_added(L, out);
 }
 
 int np_http_req_respond(lua_State *L, struct np_http_req *r, struct np_http_req_head *head,
@@ -314,7 +314,7 @@ static int request_respond(lua_State *L)
     struct np_bytes body = {NULL, 0};
     if (!lua_isnoneornil(L, 3)) body.p = luaL_checklstring(L, 3, &body.n);
     struct np_http_req_head head;
-    np_http_req_read_head(L, status, 4, &head);
+    np_http_req_read_head(L, r, status, 4, &head);
     np_http_req_keep(L, 1, r);
     if (np_http_compress_in_pieces(r, &head, TEXT, body.n))
         return np_http_compress_respond(L, &head, TEXT);
@@ -330,7 +330,7 @@ static int request_start(lua_State *L)
     int64_t length = luaL_optinteger(L, 4, -1);
     luaL_argcheck(L, length >= -1, 4, "must not be negative");
     struct np_http_req_head head;
-    np_http_req_read_head(L, status, 3, &head);
+    np_http_req_read_head(L, r, status, 3, &head);
     if (!r->x) return np_fail(L, NEAP_ECLOSED, NULL);
     enum neap_err err = np_http_req_begin(L, r, &head, length);
     if (err) return fail_answer(L, err);

@@ -34,6 +34,7 @@ struct np_http_req {
     const struct np_http_plan *plan; /* before it is begun; NULL: not at all */
     struct np_http_coder **coder;    /* of a streamed one that is; NULL: of none */
     bool answered;                   /* an answer was begun or given */
+    bool added;                   /* headers for whatever the answer will be */
     bool decoded;                    /* scripts read its body decoded (bind_http_decompress.h) */
     enum neap_err why;               /* there is no exchange any more; NEAP_ECLOSED: answered */
 };
@@ -69,10 +70,10 @@ struct np_http_req_head {
     size_t n;
     struct np_http_header headers[NP_LUA_MAX_HEADERS + 3]; /* of which three are neap's own */
 };
-/* The status is any integer of the script's; `headers` the index of a table or nil. Raises misuse.
- */
-void np_http_req_read_head(lua_State *L, lua_Integer status, int headers,
-                           struct np_http_req_head *out);
+/* The status is any integer of the script's; `headers` the index of a table or nil; the request is
+ * at 1. Raises misuse. */
+void np_http_req_read_head(lua_State *L, const struct np_http_req *r, lua_Integer status,
+                           int headers, struct np_http_req_head *out);
 /* Answers with a whole body (p NULL: none), and with `content_type` unless the head names one. No
  * Lua code runs between the call and the body's being copied. Pushes and returns 1 (true) or 2
  * (nil, err: the request is as unanswered as before); raises misuse for what may not go on the

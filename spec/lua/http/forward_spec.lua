@@ -57,8 +57,8 @@ describe("req:forward", function()
       return 200, "x", hop
     end, function(gateway)
       local text = talk(gateway, "GET / HTTP/1.1\r\nHost: a\r\n" ..
-        "Connection: close, X-Hop, Cookie\r\nX-Hop: 1\r\nCookie: a=b\r\nKeep-Alive: timeout=1\r\nProxy-Connection: x\r\nTE: trailers\r\nUpgrade: x\r\n" ..
-        "Trailer: x\r\nExpect: 100-continue\r\nX-End: 1\r\n\r\n")
+        "Connection: close, X-Hop, Cookie\r\nX-Hop: 1\r\nCookie: a=b\r\n" ..
+        "Keep-Alive: timeout=1\r\nProxy-Connection: x\r\nTE: trailers\r\nUpgrade: x\r\nTrailer: x\r\nExpect: 100-continue\r\nX-End: 1\r\n\r\n")
       assert.matches("\r\n\r\nx$", text)
       assert.truthy(text:find("x-end: 1", 1, true))
       for _, name in ipairs { "keep-alive", "proxy-connection", "trailer" } do
