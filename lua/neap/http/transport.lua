@@ -17,8 +17,8 @@ local function send(call, body)
     if piece ~= "" then
       local wanted
       wanted, err = call:write(piece)
-      if wanted == nil then return nil, err end
-      if not wanted then return true end
+      if wanted == nil and err.code ~= "ECLOSED" then error(err, 0) end -- it is longer than announced
+      if not wanted then return true end -- the call has ended: its response says how
     end
   end
   call:finish()
@@ -27,8 +27,8 @@ end
 
 -- A body that fails breaks the call off; the caller is told why.
 local function send_or_close(call, body)
-  local ok, sent, err = pcall(send, call, body)
-  if ok then return sent, err end
+  local ok, sent = pcall(send, call, body)
+  if ok then return sent end
   call:close()
   if type(sent) == "table" and sent.code then return nil, sent end
   return nil, task.error("ESCRIPT", tostring(sent))

@@ -65,6 +65,20 @@ describe("http.client's bodies", function()
     os.remove(path)
   end)
 
+  it("are as long as announced, or the call fails", function()
+    local base = serve(echo)
+    local function two(length)
+      local pieces = { "abc", "def" }
+      return http.post(base, { body = function() return table.remove(pieces, 1) end, content_length = length })
+    end
+    assert.equal("abcdef", two(6).body)
+    for _, length in ipairs { 5, 7 } do
+      local res, err = two(length)
+      assert.is_nil(res)
+      assert.equal("EINVAL", err.code)
+    end
+  end)
+
   it("pass from one server to another", function()
     local behind = serve(echo)
     local front = serve(function(req) return http.client({ base = behind }):post("/", { body = req }) end)
