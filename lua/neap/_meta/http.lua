@@ -9,6 +9,20 @@ local http = {}
 ---@return neap.http.App
 function http.app(opts) end
 
+---Follows a stream of server-sent events, over as many connections as it takes: `for event in
+---neap.http.events(url) do … end`.
+---@param url string
+---@param opts? neap.http.FollowOptions
+---@return neap.http.EventSource
+function http.events(url, opts) end
+
+---Makes a multipart form to send: `client:post(path, { body = body, headers = headers })`.
+---@param fields table by name: strings, numbers, booleans, files (neap.http.FileField) or arrays of them; or a list
+---of `{ name = …, value = … }`
+---@return string|fun(): string? body a function when something is streamed: good for one call
+---@return table headers with the content type; an error (ENOENT, EACCES) after nil
+function http.multipart(fields) end
+
 ---Makes a client. Without `base` and `service` its calls take whole URLs. Connections are kept and shared
 ---by all clients of a worker.
 ---@param opts? neap.http.ClientOptions
@@ -161,11 +175,41 @@ function Request:body(max) end
 ---@return neap.Error? err as of `body`, or EINVAL with what is wrong where
 function Request:json(max) end
 
----The body as a form (`a=1&b=2`).
----@param max? integer
----@return table<string, string|string[]>? fields
----@return neap.Error? err
-function Request:form(max) end
+---Waits for a whole form, `a=1&b=2` or multipart, whichever the content type says. Asked again, gives the same.
+---What is malformed, too large or no form at all gives an error that answers 400, 413 or 415 when it is returned.
+---@param opts? neap.http.FormOptions|integer an integer is `max_bytes`
+---@return table<string, string|string[]>? fields decoded; of a name that is repeated, all values
+---@return table|neap.Error files a list of neap.http.FormFile; also by the field's name: of several the first
+function Request:form(opts) end
+
+---`for part in req:parts(limits) do … end`: the parts of a multipart form as they come; what is not read of one is
+---skipped. Raises the error (which answers 400, 413 or 415) when the form is malformed, too large or breaks off.
+---@param limits? neap.http.PartLimits
+---@return fun(): neap.http.Part?
+function Request:parts(limits) end
+
+---A header that the answer gets, whatever it is answered by, besides those given there. Not for 1xx answers, nor for
+---errors that neap answers by itself.
+---@param name string
+---@param value string
+function Request:add_header(name, value) end
+
+---Sets a cookie with the answer.
+---@param name string
+---@param value string
+---@param opts? neap.http.CookieOptions
+function Request:set_cookie(name, value, opts) end
+
+---Has the client forget a cookie: path and domain as when it was set.
+---@param name string
+---@param opts? neap.http.CookieOptions
+function Request:delete_cookie(name, opts) end
+
+---Answers with a stream of server-sent events.
+---@param opts? neap.http.EventsOptions
+---@return neap.http.EventStream? events
+---@return neap.Error? err ECONNRESET: the client has left
+function Request:events(opts) end
 
 ---@return string? piece the next of the body; nil at its end
 ---@return neap.Error? err
