@@ -113,6 +113,11 @@ enum neap_err np_log_new(const struct np_log_options *opts, struct np_log **out)
     return NEAP_OK;
 }
 
+int np_log_fd(const struct np_log *log)
+{
+    return log->fd;
+}
+
 void np_log_set_level(struct np_log *log, enum np_log_level level)
 {
     atomic_store_explicit(&log->level, level, memory_order_relaxed);

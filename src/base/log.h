@@ -51,6 +51,7 @@ struct np_log;
 NEAP_MUST_CHECK enum neap_err np_log_new(const struct np_log_options *opts, struct np_log **out);
 void np_log_free(struct np_log *log); /* flushes; NULL is allowed */
 
+int np_log_fd(const struct np_log *log); /* where it writes */
 void np_log_set_level(struct np_log *log, enum np_log_level level);
 enum np_log_level np_log_get_level(const struct np_log *log);
 /* Cheap; check before building fields. A NULL logger is never enabled. */

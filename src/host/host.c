@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/append.h"
 #include "net/netpolicy.h"
 #include "net/tls.h"
 #include "script/native.h"
@@ -149,6 +150,7 @@ static void free_host(neap_t *n)
     np_bus_hub_free(n->hub);
     np_registry_free(n->registry);
     np_shared_maps_free(n->runtime.shared);
+    np_append_set_free(n->runtime.appends);
     np_onces_free(n->runtime.onces);
     np_sources_fini(&n->sources);
     free_workers(n);
@@ -198,6 +200,7 @@ static enum neap_err make_common(neap_t *n)
     if (!err) err = np_bus_hub_new(n->options.workers, NULL, &n->hub);
     if (!err) err = np_share_new(n->options.workers, mode, &n->share);
     if (!err) err = np_shared_maps_new(&n->runtime.shared);
+    if (!err) err = np_append_set_new(&n->runtime.appends);
     if (!err) err = np_onces_new(&n->runtime.onces);
     struct np_threads_options to = {.max_threads = n->options.threads,
                                     .memory_limit = n->options.memory_limit,

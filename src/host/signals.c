@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/append.h"
 #include "base/log_file.h"
 #include "host/host.h"
 #include "net/loop.h"
@@ -36,6 +37,7 @@ static void stop_host(int signum, void *arg)
         return;
     }
     if (signum == SIGUSR1) {
+        np_append_set_reopen(n->runtime.appends);
         if (n->log_path && np_log_reopen(n->log, n->log_path))
             np_logf(n->log, NP_LOG_ERROR, "no memory to open %s anew", n->log_path);
         return;

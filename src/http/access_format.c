@@ -9,7 +9,7 @@ const char np_access_combined[] =
     "\"$referer\" \"$user_agent\"";
 const char np_access_common[] = "$client - $remote_user [$time_local] \"$request\" $status $bytes";
 
-static const struct np_access_field usual[] = {
+const struct np_access_field np_access_usual[] = {
     {"time", "$time"},
     {"client", "$client"},
     {"remote", "$remote"},
@@ -27,6 +27,7 @@ static const struct np_access_field usual[] = {
     {"referer", "$referer"},
     {"aborted", "$aborted"},
 };
+const size_t np_access_usual_count = sizeof np_access_usual / sizeof *np_access_usual;
 
 static const struct {
     const char *name;
@@ -240,8 +241,8 @@ static enum neap_err record_field(struct compiler *c, const struct np_access_fie
 
 static enum neap_err fields(struct compiler *c, const struct np_access_log_options *o)
 {
-    const struct np_access_field *list = o->fields ? o->fields : usual;
-    size_t n = o->fields ? o->nfields : sizeof usual / sizeof *usual;
+    const struct np_access_field *list = o->fields ? o->fields : np_access_usual;
+    size_t n = o->fields ? o->nfields : np_access_usual_count;
     enum neap_err err = NEAP_OK;
     c->f->names = np_arena_alloc(&c->f->arena, (n + 1) * sizeof *c->f->names);
     if (!c->f->names) return no_memory(c);

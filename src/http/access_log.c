@@ -19,6 +19,7 @@ struct np_access_log {
     struct np_access_format format;
     struct np_append *to;
     void (*on_batch)(void *arg, struct np_append_block *b);
+    void (*on_end)(void *arg);
     void *arg;
     int64_t flush;
     size_t buffer;
@@ -360,6 +361,7 @@ enum neap_err np_access_log_new(struct np_loop *loop, const struct np_access_log
     log->style = opts->style;
     log->to = opts->style == NP_ACCESS_RECORD ? NULL : opts->to;
     log->on_batch = opts->on_batch;
+    log->on_end = opts->on_end;
     log->arg = opts->arg;
     log->flush = opts->flush > 0 ? opts->flush : FLUSH_AFTER;
     log->buffer = opts->buffer == 0           ? BUFFER
@@ -377,7 +379,10 @@ void np_access_log_free(struct np_access_log *log)
     if (!log) return;
     np_access_log_flush(log);
     tell_trouble(log);
-    if (log->to) np_append_close(log->to);
+    if (log->to)
+        np_append_close(log->to);
+    else if (log->on_end)
+        log->on_end(log->arg);
     np_access_format_fini(&log->format);
     np_free(log);
 }

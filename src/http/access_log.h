@@ -56,15 +56,18 @@ struct np_access_log_options {
     struct np_append *to; /* TEXT, JSON; closed with the log */
     /* RECORD: takes the block (np_free it), from the loop; see np_access_read. */
     void (*on_batch)(void *arg, struct np_append_block *b);
+    void (*on_end)(void *arg); /* RECORD: the log is freed, no batch follows */
     void *arg;
     int64_t flush; /* ns; default 1 s */
     size_t buffer; /* bytes of a block; default 64 KiB */
     unsigned worker;
 };
 
-/* What is left of a format that ends in a name: "combined", "common", "json"; NULL for none. */
 extern const char np_access_combined[];
 extern const char np_access_common[];
+/* The usual fields of objects and records. */
+extern const struct np_access_field np_access_usual[];
+extern const size_t np_access_usual_count;
 
 /* NEAP_EINVAL with words for a format that cannot be; NEAP_ENOMEM. `to` is the log's on success. */
 NEAP_MUST_CHECK enum neap_err np_access_log_new(struct np_loop *loop,

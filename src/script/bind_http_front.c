@@ -119,6 +119,12 @@ static int get_url(lua_State *L)
     return 1;
 }
 
+static int get_id(lua_State *L)
+{
+    lua_pushstring(L, np_http_exchange_id(exchange(L)));
+    return 1;
+}
+
 static int get_proxy(lua_State *L)
 {
     np_lproxy_push_info(L, np_http_exchange_stream(exchange(L)));
@@ -147,6 +153,7 @@ void np_http_add_front(lua_State *L)
                                        {"host", get_host},
                                        {"url", get_url},
                                        {"proxy", get_proxy},
+                                       {"id", get_id},
                                        {"from_proxy", get_from_proxy},
                                        {NULL, NULL}};
     static const luaL_Reg methods[] = {{"peer_credentials", request_peer_credentials},

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "script/bind_access_log.h"
 #include "script/bind_http.h"
 #include "script/bind_http_answer.h"
 #include "script/bind_http_front.h"
@@ -280,6 +281,7 @@ struct serve_options {
     const char *host;
     const char *path;
     struct np_http_front front;
+    struct np_laccess access;
     size_t max_body;
     size_t max_requests;
     int port;
@@ -307,6 +309,7 @@ static const struct np_opt serve_spec[] = {
     {"allow_half_close", NP_OPT_BOOL, offsetof(struct serve_options, half_close), 0, 0},
     {"server_name", NP_OPT_STRING, offsetof(struct serve_options, http.server_name), 0, 0},
     NP_HTTP_FRONT_OPTS(struct serve_options, front),
+    {"access_log", NP_OPT_ANY, 0, 0, 0},
     {"tls", NP_OPT_ANY, 0, 0, 0},
     {"handshake_timeout", NP_OPT_SECONDS, offsetof(struct serve_options, http.handshake_timeout), 0,
      0},
@@ -329,7 +332,10 @@ static enum neap_err open_server(struct lua_server *ls, const struct serve_optio
                                                           .on_close = on_server_close};
     struct np_http_server *server;
     enum neap_err err = np_http_server_new(ls->script->loop, &o->http, &handler, ls, &server);
-    if (err) return np_err_plain(info, err);
+    if (err) {
+        np_access_log_free(o->http.access_log);
+        return np_err_plain(info, err);
+    }
     ls->server = server;
     if (o->path) return np_http_server_listen_unix(server, o->path, &o->listen, info);
     return np_http_server_listen(server, o->host, o->port, &o->listen, info);
@@ -376,12 +382,15 @@ static int http_serve(lua_State *L)
         return np_fail_info(L, &info);
     lua_remove(L, 3); /* 3 is the context now, if any */
     np_http_front_read(L, 1, &o.front, &o.http);
+    np_laccess_read(L, 1, &o.access);
     o.listen.share = np_script_of(L)->share;
     o.listen.busy = busy;
     o.listen.busy_len = sizeof busy - 1;
     struct lua_server *ls = new_server(L);
     int self = lua_gettop(L);
-    enum neap_err err = open_server(ls, &o, &info);
+    enum neap_err err = np_laccess_open(L, &o.access, &o.http.access_log, &info);
+    if (err == NEAP_EINVAL) return np_misuse(L, "opts.access_log: %s", info.message);
+    if (!err) err = open_server(ls, &o, &info);
     if (err) return np_fail_info(L, &info); /* the userdata's finaliser closes what was made */
     lua_pushvalue(L, 2);
     ls->handler_ref = np_ref(L);

@@ -139,6 +139,7 @@ function Server:close(opts) end
 ---@field scheme "http"|"https" of the request as the client made it
 ---@field host string what the client asked for, with its port if it is not the scheme's own
 ---@field url string "https://shop.test/a?b=1"
+---@field id string a name for the request: what a trusted proxy sent as X-Request-Id, or 16 hexadecimal digits
 ---@field proxy? neap.ProxyInfo what the connection's PROXY header said; nil: there was none
 ---@field tls? neap.TlsInfo what was agreed on its connection; nil without TLS
 ---@field unmatched? { reason: string, allow?: string, location?: string } set when no route was found

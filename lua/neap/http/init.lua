@@ -107,6 +107,7 @@ methods.accepts_language = negotiate.accepts_language
 ---@field proxy_protocol? boolean|neap.ProxyProtocolOptions connections begin with a PROXY header; default false
 ---@field trusted_proxies? string[]|neap.Cidr whose X-Forwarded-* or Forwarded is believed; default nobody's
 ---@field forwarded? neap.http.ForwardedKind default "x-forwarded"
+---@field access_log? boolean|string|neap.http.AccessLogOptions|fun(entry: neap.http.AccessEntry) true: combined lines
 ---@field backlog? integer
 ---@field reuse_port? boolean
 ---@field compress? boolean|neap.http.CompressOptions answers, by what the client accepts; default false
@@ -133,6 +134,49 @@ end
 ---Which kind counts where a request has both. Name the one that your proxies write: they may pass on what a
 ---client wrote in the other. With `-only` the other does not count even alone.
 ---@alias neap.http.ForwardedKind "x-forwarded"|"forwarded"|"x-forwarded-only"|"forwarded-only"
+
+---A line for each request that was answered, refused or broken off. As a string it is the format, as a
+---function the handler; `true` is `{}`. Lines go to the program's log (`--log-file`, or standard error) unless
+---`path` names another place. They are gathered and written by a thread of their own: what a slow disk cannot
+---take is dropped, and the program's log says how many lines. SIGUSR1 opens the files anew.
+---
+---In a format `$name` and `${name}` are variables, `$header{name}` is a header of the request, `$$` a dollar.
+---The variables, with nginx's names for them in brackets: `remote`, `remote_addr`, `remote_port`, `client`,
+---`remote_user`, `method` (`request_method`), `path` (`uri`), `query` (`args`), `target` (`request_uri`),
+---`protocol` (`server_protocol`), `request`, `host`, `scheme`, `status`, `bytes` (`body_bytes_sent`),
+---`bytes_sent`, `duration` in seconds, `duration_ms`, `request_time`, `time` (`time_iso8601`), `time_local`,
+---`msec`, `request_id`, `user_agent`, `referer`, `http_NAME`, `connection_requests`, `aborted`, `tls_version`
+---(`ssl_protocol`), `tls_cipher` (`ssl_cipher`), `tls_server_name` (`ssl_server_name`), `proxy_authority`,
+---`proxy_unique_id`, `pid`, `worker`. What is not there is "-". Bytes that could end a line or a quote are
+---escaped.
+---@class neap.http.AccessLogOptions
+---@field format? "combined"|"common"|"json"|string default "combined"
+---@field path? string a file, which is appended to, or "stderr"; default: where the program logs
+---@field escape? "hex"|"json" of values in a format of one's own: \x0A or \u000a; default "hex"
+---@field fields? table<string, string> for "json" and handlers: names with formats; one variable keeps its type
+---@field handler? fun(entry: neap.http.AccessEntry) called for each, in a task, after the answers; it may wait
+---@field flush? number seconds after which gathered lines are written; default 1, for a handler 0.1
+---@field buffer? integer bytes of lines that are gathered before; default 65536
+---@field max_pending? integer bytes that may wait for the disk, or the handler; default 16 MiB
+
+---What a handler gets, unless `fields` names other things. What is not known is nil.
+---@class neap.http.AccessEntry
+---@field time string "2026-11-21T07:00:00.123Z"
+---@field client string
+---@field remote string
+---@field method? string nil for a request that could not be parsed
+---@field scheme? string
+---@field host? string
+---@field path? string
+---@field query? string
+---@field protocol? string
+---@field status integer 499: the client left before it was answered
+---@field bytes integer of the answer's body
+---@field duration_ms number
+---@field request_id? string
+---@field user_agent? string
+---@field referer? string
+---@field aborted boolean the answer was broken off
 
 ---Serves an app. Each request runs its handler in a task, which is cancelled when the client leaves.
 ---@param opts neap.http.ServeOptions
