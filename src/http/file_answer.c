@@ -48,6 +48,12 @@ static char *put_hex(char *at, uint64_t v)
     return at;
 }
 
+static char *put(char *at, struct np_bytes b)
+{
+    memcpy(at, b.p, b.n);
+    return at + b.n;
+}
+
 static bool is_young(const struct np_file *f, int64_t now)
 {
     return f->mtime > now - NP_NS_PER_SEC;
@@ -69,13 +75,9 @@ size_t np_file_etag(const struct np_file *f, struct np_bytes encoding, int64_t n
     at = put_hex(at, f->size);
     if (encoding.p && encoding.n < 8) {
         *at++ = '-';
-        memcpy(at, encoding.p, encoding.n);
-        at += encoding.n;
+        at = put(at, encoding);
     }
-    if (young) {
-        memcpy(at, "-new", 4);
-        at += 4;
-    }
+    if (young) at = put(at, text("-new"));
     *at++ = '"';
     return (size_t)(at - out);
 }

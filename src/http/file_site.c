@@ -26,6 +26,12 @@ static const char *own_type(const struct np_map *own, struct np_bytes extension)
     return np_map_get(own, key, extension.n);
 }
 
+static char *put(char *at, struct np_bytes b)
+{
+    memcpy(at, b.p, b.n);
+    return at + b.n;
+}
+
 struct np_bytes np_file_type(const struct np_file_types *t, const char *path, size_t n, char *out,
                              size_t size)
 {
@@ -33,21 +39,22 @@ struct np_bytes np_file_type(const struct np_file_types *t, const char *path, si
     const char *type = own_type(t->own, extension);
     if (!type) type = np_mime_type(extension);
     if (!type) type = "application/octet-stream";
-    size_t len = strlen(type), with = t->charset ? strlen(t->charset) : 0;
-    bool add = with && !strchr(type, ';') && np_mime_is_text(type);
-    if (!add || len + with + 10 > size) return (struct np_bytes){type, len};
-    memcpy(out, type, len);
-    memcpy(out + len, "; charset=", 10);
-    memcpy(out + len + 10, t->charset, with);
-    return (struct np_bytes){out, len + 10 + with};
+    struct np_bytes plain = {type, strlen(type)};
+    struct np_bytes charset = {t->charset, t->charset ? strlen(t->charset) : 0};
+    static const struct np_bytes between = {"; charset=", 10};
+    if (!charset.p || strchr(type, ';') || !np_mime_is_text(type)) return plain;
+    size_t all = plain.n + between.n + charset.n;
+    if (all > size) return plain;
+    put(put(put(out, plain), between), charset);
+    return (struct np_bytes){out, all};
 }
 
 /* --- coded siblings */
 
 static const struct {
-    const char *suffix;
-    struct np_bytes coding;
-} siblings[NP_SITE_CODINGS] = {{".br", {"br", 2}}, {".zst", {"zstd", 4}}, {".gz", {"gzip", 4}}};
+    struct np_bytes suffix, coding;
+} siblings[NP_SITE_CODINGS] = {
+    {{".br", 3}, {"br", 2}}, {{".zst", 4}, {"zstd", 4}}, {{".gz", 3}, {"gzip", 4}}};
 
 static bool looks_for_siblings(const struct np_file_site *s)
 {
@@ -72,7 +79,7 @@ static enum neap_err open_sibling(struct np_file_site *s, const struct np_http_h
         if (best < 0 || best_weight < plain) return NEAP_OK;
         tried[best] = true;
         struct np_file coded;
-        strcpy(path->text + path->n, siblings[best].suffix);
+        *put(path->text + path->n, siblings[best].suffix) = '\0';
         enum neap_err err = np_file_open_beneath(&s->root, path->text, &coded);
         path->text[path->n] = '\0';
         if (err == NEAP_ENOENT || err == NEAP_EACCES) continue;
@@ -146,7 +153,8 @@ static enum np_site_outcome serve_index(struct np_file_site *s, struct np_http_e
         else if (err != NEAP_ENOENT)
             return np_file_outcome(err);
     }
-    strcpy(path->text + before, ".");
+    path->text[before] = '.';
+    path->text[before + 1] = '\0';
     path->n = before;
     enum neap_err err = np_file_open_beneath(&s->root, path->text, &f);
     path->text[before] = '\0';

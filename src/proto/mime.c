@@ -197,6 +197,7 @@ bool np_mime_is_text(const char *type)
         "application/toml",      "application/yaml",    "application/javascript",
         "application/xhtml+xml", "application/rss+xml", "application/atom+xml"};
     if (strncasecmp(type, "text/", 5) == 0) return true;
+    if (strcmp(type, "application/octet-stream") == 0) return false;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         if (strcasecmp(type, others[i]) == 0) return true;
     }

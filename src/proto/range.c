@@ -92,9 +92,10 @@ static size_t add(struct np_range *list, size_t n, struct np_range r)
     return n + 1;
 }
 
-enum np_ranges np_ranges_read(struct np_bytes b, uint64_t size, struct np_range *out, size_t max,
-                              size_t *n)
+enum np_ranges np_ranges_read(struct np_bytes value, uint64_t size, struct np_range *out,
+                              size_t max, size_t *n)
 {
+    struct np_bytes b = value;
     size_t specs = 0, found = 0;
     bool of_nothing = false; /* the end of an empty representation: satisfiable, but not as 206 */
     *n = 0;
