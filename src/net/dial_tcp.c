@@ -155,9 +155,14 @@ static void on_connected(uv_connect_t *req, int status)
 static void connect_alone(struct np_dialling *d)
 {
     struct np_uvstream *u = d->u;
-    u->req.connect.data = u;
     d->next = 1;
-    int rc = uv_tcp_connect(&u->req.connect, &u->uv.tcp, &d->addrs[0].sa, on_connected);
+    enum neap_err err = np_uvstream_need_io(u);
+    if (err) {
+        np_stream_fail_later(&u->s, err);
+        return;
+    }
+    u->io->req.connect.data = u;
+    int rc = uv_tcp_connect(&u->io->req.connect, &u->uv.tcp, &d->addrs[0].sa, on_connected);
     if (rc < 0) np_stream_fail_later(&u->s, np_err_from_uv(rc));
 }
 

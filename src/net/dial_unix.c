@@ -19,7 +19,7 @@ static void on_connected(uv_connect_t *req, int status)
 
 static void on_opened(struct np_defer *d)
 {
-    struct np_uvstream *u = np_container_of(d, struct np_uvstream, req.opened);
+    struct np_uvstream *u = np_container_of(d, struct np_uvio, req.opened)->u;
     u->opening = false;
     np_stream_opened(&u->s);
 }
@@ -38,8 +38,8 @@ static enum neap_err connect_abstract(struct np_uvstream *u, const struct sockad
         return np_err_from_uv(rc);
     }
     u->opening = true;
-    np_defer_init(&u->req.opened, on_opened);
-    np_loop_defer(u->s.loop, &u->req.opened);
+    np_defer_init(&u->io->req.opened, on_opened);
+    np_loop_defer(u->s.loop, &u->io->req.opened);
     return NEAP_OK;
 }
 
@@ -55,7 +55,8 @@ enum neap_err np_unix_dial(struct np_loop *loop, const char *path,
     if (!err) err = np_net_check_unix(loop, path);
     if (!err) err = np_uvstream_new(loop, &np_unix_ops, NP_STREAM_CONNECTING, &u);
     if (err) return err;
-    err = np_stream_open_within(&u->s, opts ? opts->timeout : defaults.timeout);
+    err = np_uvstream_need_io(u);
+    if (!err) err = np_stream_open_within(&u->s, opts ? opts->timeout : defaults.timeout);
     if (err) {
         np_stream_close(&u->s);
         return err;
@@ -67,7 +68,7 @@ enum neap_err np_unix_dial(struct np_loop *loop, const char *path,
         if (err) np_stream_fail_later(&u->s, err);
         return NEAP_OK;
     }
-    u->req.connect.data = u;
-    uv_pipe_connect(&u->req.connect, &u->uv.pipe, path, on_connected); /* fails from the loop */
+    u->io->req.connect.data = u;
+    uv_pipe_connect(&u->io->req.connect, &u->uv.pipe, path, on_connected); /* fails from the loop */
     return NEAP_OK;
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -103,40 +104,61 @@ static enum neap_err op_write(struct np_stream *s, const struct np_slice *v, siz
     return NEAP_OK;
 }
 
+enum neap_err np_uvstream_need_io(struct np_uvstream *u)
+{
+    if (u->io) return NEAP_OK;
+    struct np_uvio *io = np_alloc(sizeof *io);
+    if (!io) return NEAP_ENOMEM;
+    io->u = u;
+    np_buf_init(&io->sending);
+    u->io = io;
+    return NEAP_OK;
+}
+
+static void drop_io(struct np_uvstream *u)
+{
+    if (!u->io) return;
+    np_buf_fini(&u->io->sending);
+    np_free(u->io);
+    u->io = NULL;
+}
+
 static void sent(struct np_uvstream *u, size_t n)
 {
-    np_buf_consume(&u->sending, n);
+    np_buf_consume(&u->io->sending, n);
     u->s.in_flight -= n;
 }
 
 static void take_queue(struct np_uvstream *u)
 {
-    struct np_buf empty = u->sending;
-    u->sending = u->s.out;
+    struct np_buf empty = u->io->sending;
+    u->io->sending = u->s.out;
     u->s.out = empty;
-    u->s.in_flight = np_buf_len(&u->sending);
+    u->s.in_flight = np_buf_len(&u->io->sending);
 }
 
 static void on_written(uv_write_t *req, int status);
 
 static enum neap_err write_part(struct np_uvstream *u)
 {
-    size_t rest = np_buf_len(&u->sending);
-    uv_buf_t part = {.base = (char *)np_buf_data(&u->sending), .len = rest < PART ? rest : PART};
-    u->req.write.data = u;
-    return np_err_from_uv(uv_write(&u->req.write, &u->uv.stream, &part, 1, on_written));
+    const struct np_buf *b = &u->io->sending;
+    size_t rest = np_buf_len(b);
+    uv_buf_t part = {.base = (char *)np_buf_data(b), .len = rest < PART ? rest : PART};
+    u->io->req.write.data = u;
+    return np_err_from_uv(uv_write(&u->io->req.write, &u->uv.stream, &part, 1, on_written));
 }
 
 /* What is queued, as much as the kernel takes at once, then a uv_write for the next part. */
 static enum neap_err write_on(struct np_uvstream *u)
 {
     for (;;) {
-        if (np_buf_len(&u->sending) == 0) {
-            np_buf_shrink(&u->sending, KEEP_BLOCK);
+        struct np_buf *b = &u->io->sending;
+        if (np_buf_len(b) == 0) {
+            np_buf_shrink(b, KEEP_BLOCK);
             if (np_buf_len(&u->s.out) == 0) return NEAP_OK;
             take_queue(u);
         }
-        uv_buf_t buf = {.base = (char *)np_buf_data(&u->sending), .len = np_buf_len(&u->sending)};
+        uv_buf_t buf = {.base = (char *)np_buf_data(b), .len = np_buf_len(b)};
         size_t taken = 0;
         enum neap_err err = try_write(u, &buf, 1, &taken);
         if (err) return err;
@@ -151,14 +173,16 @@ static void on_written(uv_write_t *req, int status)
     if (u->s.state != NP_STREAM_OPEN) return;
     enum neap_err err = np_err_from_uv(status);
     if (!err) {
-        size_t n = np_buf_len(&u->sending);
+        size_t n = np_buf_len(&u->io->sending);
         sent(u, n < PART ? n : PART);
         err = write_on(u);
     }
-    if (err)
+    if (err) {
         np_stream_failed(&u->s, err);
-    else
-        np_stream_flushed(&u->s);
+        return;
+    }
+    np_stream_flushed(&u->s);
+    if (!u->s.flushing) drop_io(u);
 }
 
 static enum neap_err op_send_file(struct np_stream *s, int fd, int64_t offset, size_t n,
@@ -185,6 +209,8 @@ static enum neap_err op_send_file(struct np_stream *s, int fd, int64_t offset, s
 static enum neap_err op_flush(struct np_stream *s)
 {
     struct np_uvstream *u = np_uvstream_of(s);
+    enum neap_err err = np_uvstream_need_io(u);
+    if (err) return err;
     take_queue(u);
     return write_part(u);
 }
@@ -195,19 +221,14 @@ static size_t op_unsent(const struct np_stream *s)
     return uv_stream_get_write_queue_size(&u->uv.stream);
 }
 
-static void on_shutdown(uv_shutdown_t *req, int status)
-{
-    struct np_uvstream *u = req->data;
-    /* ENOTCONN: the peer has reset it meanwhile, which reading reports better. */
-    if (status < 0 && status != UV_ENOTCONN && status != UV_ECANCELED)
-        np_stream_failed(&u->s, np_err_from_uv(status));
-}
-
+/* Nothing is queued, so it need not wait for libuv's queue. */
 static enum neap_err op_shutdown(struct np_stream *s)
 {
-    struct np_uvstream *u = np_uvstream_of(s);
-    u->req.shutdown.data = u;
-    return np_err_from_uv(uv_shutdown(&u->req.shutdown, &u->uv.stream, on_shutdown));
+    uv_os_fd_t fd;
+    int rc = uv_fileno(&np_uvstream_of(s)->uv.handle, &fd);
+    if (rc < 0) return np_err_from_uv(rc);
+    /* ENOTCONN: the peer has reset it meanwhile, which reading reports better. */
+    return shutdown(fd, SHUT_WR) == 0 || errno == ENOTCONN ? NEAP_OK : np_err_from_errno(errno);
 }
 
 /* Closing. */
@@ -222,14 +243,14 @@ static void op_close(struct np_stream *s)
 {
     struct np_uvstream *u = np_uvstream_of(s);
     if (u->dialling) np_dialling_cancel(u);
-    if (u->opening) np_defer_cancel(&u->req.opened);
+    if (u->opening) np_defer_cancel(&u->io->req.opened);
     uv_close(&u->uv.handle, on_closed);
 }
 
 static void op_free(struct np_stream *s)
 {
     struct np_uvstream *u = np_uvstream_of(s);
-    np_buf_fini(&u->sending);
+    drop_io(u);
     np_free(u);
 }
 
@@ -314,7 +335,7 @@ enum neap_err np_uvstream_new(struct np_loop *loop, const struct np_stream_ops *
         return np_err_from_uv(rc);
     }
     u->uv.handle.data = u;
-    np_buf_init(&u->sending);
+    u->io = NULL;
     u->dialling = NULL;
     u->opening = false;
     np_stream_init(&u->s, ops, loop, state);

@@ -8,6 +8,17 @@
 
 struct np_dialling;
 
+/* What connecting and writing what the kernel does not take need. */
+struct np_uvio {
+    union { /* one at a time */
+        uv_connect_t connect;
+        uv_write_t write;
+        struct np_defer opened; /* an abstract socket has connected; while `opening` */
+    } req;
+    struct np_uvstream *u;
+    struct np_buf sending; /* what the write under way is made of; does not move */
+};
+
 struct np_uvstream {
     struct np_stream s;
     union {
@@ -16,14 +27,8 @@ struct np_uvstream {
         uv_tcp_t tcp;
         uv_pipe_t pipe;
     } uv;
-    union { /* one at a time: connecting, then writing, then shutting down */
-        uv_connect_t connect;
-        uv_write_t write;
-        uv_shutdown_t shutdown;
-        struct np_defer opened; /* an abstract socket has connected; while `opening` */
-    } req;
+    struct np_uvio *io; /* NULL while nothing of that is under way: most streams need it rarely */
     bool opening;
-    struct np_buf sending;        /* what the write under way is made of; does not move */
     struct np_dialling *dialling; /* while connecting by TCP */
 };
 
@@ -41,6 +46,9 @@ static inline struct np_uvstream *np_uvstream_of(struct np_stream *s)
 {
     return np_container_of(s, struct np_uvstream, s);
 }
+
+/* Makes u->io, unless it is there. */
+NEAP_MUST_CHECK enum neap_err np_uvstream_need_io(struct np_uvstream *u);
 
 /* dial_tcp.c: stops what is under way for a stream that is being closed; … its handles keep the
  * loop alive, or not. */

@@ -400,6 +400,7 @@ static void finish(struct fix *f, int kind)
     assert_int_equal(a.closed, 0); /* the peer may still be sending */
     assert_ok(np_stream_write(b.s, "more", 4));
     assert_ok(np_stream_shutdown(b.s));
+    np_stream_set_ref(a.s, true); /* or there would be nothing that the loop stays for */
     run_until(f, a.closed);
     assert_int_equal(a.read + a.ended + a.drained + a.errors, 0);
     end_finish(f, &a);
