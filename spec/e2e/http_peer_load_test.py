@@ -7,17 +7,10 @@ import threading
 
 sys.path.insert(0, os.path.join(os.environ.get("NEAP_SOURCE", "."), "spec", "support"))
 import peers  # noqa: E402
-from service import SOURCE, Background, Client, Load, Service, check, equal, get, run, until  # noqa: E402
+from peers import serve  # noqa: E402
+from service import Background, Client, Load, Service, check, equal, get, run, until  # noqa: E402
 
 peers.need("slowhttptest", "ab", "wrk")
-
-SERVICE = os.path.join(SOURCE, "spec/e2e/http_peer_service.lua")
-
-
-def serve(*options):
-    s = Service(SERVICE, *[str(o) for o in options])
-    address = s.address()
-    return s, address, f"http://{address[0]}:{address[1]}"
 
 
 def attack(url, *how, connections=150, seconds=6):
@@ -55,7 +48,7 @@ def meanwhile(address, fn):
 
 
 def slow_headers():
-    s, address, url = serve("header_timeout", 2)
+    s, address, url = serve(header_timeout=2)
     before = s.descriptors()
     out = meanwhile(address, lambda: attack(url + "/hello", "-H", "-i", 1, "-x", 10))
     check("No open connections left" in out, f"each connection was closed at its time: {out}")
@@ -63,7 +56,7 @@ def slow_headers():
 
 
 def slow_bodies():
-    s, address, url = serve("body_timeout", 2)
+    s, address, url = serve(body_timeout=2)
     before = s.descriptors()
     out = meanwhile(address, lambda: attack(url + "/echo", "-B", "-i", 3, "-s", 8192, "-x", 10, seconds=8))
     check("No open connections left" in out, f"each connection was closed at its time: {out}")
@@ -71,7 +64,7 @@ def slow_bodies():
 
 
 def slow_readers():
-    s, address, url = serve("write_timeout", 2)
+    s, address, url = serve(write_timeout=2)
     before = s.descriptors()
     memory = s.resident_kib()
 

@@ -7,12 +7,11 @@ import sys
 
 sys.path.insert(0, os.path.join(os.environ.get("NEAP_SOURCE", "."), "spec", "support"))
 import peers  # noqa: E402
-from peers import Curl, Nginx  # noqa: E402
-from service import SOURCE, Background, Service, check, equal, path, run, until  # noqa: E402
+from peers import Curl, Nginx, serve  # noqa: E402
+from service import Background, check, equal, path, run, until  # noqa: E402
 
 peers.need("curl", "nginx")
 
-SERVICE = os.path.join(SOURCE, "spec/e2e/http_peer_service.lua")
 MIB = os.urandom(1024) * 1024
 
 FRONT = """
@@ -45,8 +44,7 @@ FRONT = """
 
 
 def front():
-    s = Service(SERVICE)
-    host, port = s.address()
+    s, (host, port), _ = serve()
     nginx = Nginx(FRONT.format(upstream=f"{host}:{port}"))
     return s, nginx
 

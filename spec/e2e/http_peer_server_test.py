@@ -9,19 +9,12 @@ import sys
 
 sys.path.insert(0, os.path.join(os.environ.get("NEAP_SOURCE", "."), "spec", "support"))
 import peers  # noqa: E402
-from peers import Curl  # noqa: E402
-from service import SOURCE, Service, check, equal, path, run, until  # noqa: E402
+from peers import Curl, serve  # noqa: E402
+from service import Service, check, equal, path, run, until  # noqa: E402
 
 peers.need("curl")
 
-SERVICE = os.path.join(SOURCE, "spec/e2e/http_peer_service.lua")
 MIB = os.urandom(1024) * 1024
-
-
-def serve(*options):
-    s = Service(SERVICE, *[str(o) for o in options])
-    address = s.address()
-    return s, address, f"http://{address[0]}:{address[1]}"
 
 
 def write_bytes(name, data):
@@ -72,7 +65,7 @@ def curl_reuses_its_connection():
     equal(c.connects, 1, "connections of 20 requests")
     c = Curl("-H", "Connection: close", url + "/hello")
     equal(c.headers.get("connection"), "close", "as asked")
-    _, _, url = serve("max_requests", 3)
+    _, _, url = serve(max_requests=3)
     c = Curl(*[f"{url}/hello"] * 7)
     equal(c.connects, 3, "connections when 3 requests end one")
 
@@ -101,7 +94,7 @@ def curl_uploads():
 
 
 def curl_is_told_no_before_it_sends():
-    _, _, url = serve("max_body_bytes", 1000)
+    _, _, url = serve(max_body_bytes=1000)
     file = write_bytes("mib", MIB)
     c = Curl("--data-binary", "@" + file, "-H", "Expect: 100-continue", url + "/echo")
     equal(c.status, 413, "too large")

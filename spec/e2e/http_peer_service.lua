@@ -89,7 +89,13 @@ app:get("/upgrade", function(req)
   stream:close()
 end)
 
-local options = { app = app, port = 0, max_body_bytes = 64 * 1024 * 1024 }
-for i = 1, #arg, 2 do options[arg[i]] = math.tointeger(arg[i + 1]) or tonumber(arg[i + 1]) or arg[i + 1] end
+app:get("/tls", function(req) return req.tls or {} end)
+
+-- The options of neap.http.serve as JSON; a directory that is served, and what else is asked for.
+local options = neap.json.decode(arg[1])
+if options.static then app:static("/files", options.static) end
+options.static = nil
+options.app, options.port = app, 0
+options.max_body_bytes = options.max_body_bytes or 64 * 1024 * 1024
 local server = assert(neap.http.serve(options))
 print("listening on " .. server.address)

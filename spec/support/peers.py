@@ -4,6 +4,7 @@ They come from Debian's packages (scripts/lib.sh, test_packages). `need` skips t
 ports are free ones of the kernel's choosing: nginx is given its listening sockets.
 """
 
+import json
 import os
 import re
 import shutil
@@ -70,6 +71,14 @@ class Curl:
         for line in self.heads[-1].split("\r\n")[1:] if self.heads else ():
             name, _, value = line.partition(":")
             self.headers[name.lower()] = value.strip()
+
+
+def serve(**options):
+    """spec/e2e/http_peer_service.lua with options of neap.http.serve: the service, (host, port), its URL."""
+    s = Service(os.path.join(SOURCE, "spec/e2e/http_peer_service.lua"), json.dumps(options))
+    address = s.address()
+    scheme = "https" if "tls" in options else "http"
+    return s, address, f"{scheme}://127.0.0.1:{address[1]}"
 
 
 def listening_socket():
