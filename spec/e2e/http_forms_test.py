@@ -7,6 +7,7 @@ import email.policy
 import http.server
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -73,6 +74,10 @@ app:get("/events", function(req)
     neap.task.sleep(0.01)
     if not events:send("tick\\ntock") then return end
   end
+end)
+app:get("/quiet", function(req)
+  local events <close> = req:events { heartbeat = false }
+  events:wait()
 end)
 app:get("/count", function() return tostring(server.connections) end)
 
@@ -209,7 +214,14 @@ def with_others():
         began = time.monotonic()
         part(url)
         print(f"   {part.__name__}: {time.monotonic() - began:.2f} s")
-    s.equal(service.matching(r"error|ERROR"), [], "errors that were logged")
+    open_ = subprocess.Popen(["curl", "-q", "-sSN", url + "quiet"], stdout=subprocess.PIPE, text=True,
+                             preexec_fn=s._end_with_test)
+    s.equal(open_.stdout.readline(), ":\n", "the stream has begun")
+    service.signal(signal.SIGTERM)
+    s.equal(service.ended(), 0, "the service's exit code, though a stream was open")
+    s.equal((open_.wait(), open_.stdout.read()), (0, "\n"), "the stream's end, as curl has it")
+    open_.stdout.close()
+    s.equal(service.matching(r"error|ERROR|grace"), [], "what was logged")
 
 
 s.run(with_others)

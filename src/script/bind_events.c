@@ -6,7 +6,9 @@
 
 #include "script/bind_forms.h"
 #include "script/luax.h"
+#include "script/state.h"
 
+#define BELL "neap.http.events.bell"
 #define PARSER "neap.http.events.parser"
 
 struct parser {
@@ -101,6 +103,100 @@ static int parser_last_id(lua_State *L)
     return 1;
 }
 
+/* --- the bell: rung by whoever has something to send, and by the host when it is told to stop,
+ * which waits for it to be closed. One task waits for it. */
+
+struct bell {
+    struct np_drain drain;
+    struct np_wait wait;
+    bool rung;
+    bool draining;
+    bool closed;
+};
+
+static void ring(struct bell *b)
+{
+    b->rung = true;
+    np_wake(&b->wait, NEAP_OK);
+}
+
+static void on_drain(struct np_drain *d, int64_t grace)
+{
+    struct bell *b = np_container_of(d, struct bell, drain);
+    (void)grace;
+    b->draining = true;
+    ring(b);
+}
+
+/* event_bell() → bell */
+static int new_bell(lua_State *L)
+{
+    struct bell *b = lua_newuserdatauv(L, sizeof *b, 0);
+    memset(b, 0, sizeof *b);
+    luaL_setmetatable(L, BELL);
+    b->drain.drain = on_drain;
+    np_drain_add(&np_script_of(L)->shutdown, &b->drain);
+    return 1;
+}
+
+static int bell_close(lua_State *L)
+{
+    struct bell *b = luaL_checkudata(L, 1, BELL);
+    if (!b->closed) np_drain_remove(&b->drain);
+    b->closed = true;
+    return 0;
+}
+
+static int bell_ring(lua_State *L)
+{
+    ring(luaL_checkudata(L, 1, BELL));
+    return 0;
+}
+
+static int bell_draining(lua_State *L)
+{
+    struct bell *b = luaL_checkudata(L, 1, BELL);
+    lua_pushboolean(L, b->draining);
+    return 1;
+}
+
+static void cancel_wait(struct np_wait *w)
+{
+    (void)w; /* who rings later rings for nobody */
+}
+
+static int wait_k(lua_State *L, enum neap_err err, void *ctx)
+{
+    struct bell *b = ctx;
+    (void)err;
+    lua_pushboolean(L, b->rung);
+    b->rung = false;
+    return 1;
+}
+
+/* bell:wait([seconds]) → whether it was rung */
+static int bell_wait(lua_State *L)
+{
+    struct bell *b = luaL_checkudata(L, 1, BELL);
+    int64_t timeout = np_check_seconds(L, 2, NP_NO_TIMEOUT);
+    if (np_waiting(&b->wait)) return np_misuse(L, "another task waits for this bell");
+    if (b->rung) return wait_k(L, NEAP_OK, b);
+    return np_wait(L, &b->wait, timeout, cancel_wait, wait_k, b);
+}
+
+static void add_bell(lua_State *L)
+{
+    static const luaL_Reg methods[] = {{"ring", bell_ring},
+                                       {"wait", bell_wait},
+                                       {"draining", bell_draining},
+                                       {"close", bell_close},
+                                       {NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__gc", bell_close}, {"__close", bell_close}, {NULL, NULL}};
+    np_type_new(L, BELL, methods, meta);
+    lua_pushcfunction(L, new_bell);
+    lua_setfield(L, -2, "event_bell");
+}
+
 void np_http_add_events(lua_State *L)
 {
     static const luaL_Reg methods[] = {{"push", parser_push},       {"next", parser_next},
@@ -110,4 +206,5 @@ void np_http_add_events(lua_State *L)
     static const luaL_Reg functions[] = {{"event_parser", new_parser}, {NULL, NULL}};
     np_type_new(L, PARSER, methods, meta);
     luaL_setfuncs(L, functions, 0);
+    add_bell(L);
 }

@@ -85,8 +85,9 @@ local serve_options = schema.new {
   headers = { "map", of = "string|number", default = {} },
 }
 
----A stream of events to one client. Any task may send. It ends with `close`, with the handler, or when the
----client leaves: then `send` returns `nil, err`, and a handler that waits is cancelled as usual.
+---A stream of events to one client. Any task may send. It ends with `close`, with the handler, when the
+---client leaves (then `send` returns `nil, err`, and a handler that waits is cancelled as usual), and when
+---the host stops or goes over to new code.
 ---@class neap.http.EventStream
 ---@field last_event_id? string what the client had last, when it comes back
 ---@field dropped integer events that were left out
@@ -102,7 +103,7 @@ local function end_with(self, err)
     if entry.sent then entry.sent:resolve(nil, err) end
   end
   self.queue = {}
-  if self.wake then self.wake:resolve() end
+  self.bell:ring()
   if self.ended then self.ended:resolve() end
 end
 
@@ -116,7 +117,7 @@ local function write(self, text)
   local guard <close> = setmetatable({}, { -- luacheck: ignore 211
     __close = function()
       self.writing, self.last = false, runtime.monotonic()
-      if self.wake then self.wake:resolve() end
+      if self.queue[1] or self.closed then self.bell:ring() end
     end,
   })
   local ok, err = self.req:write(text)
@@ -135,40 +136,42 @@ local function write_queue(self)
   end
 end
 
--- Seconds until a heartbeat is due; nil for never.
-local function until_heartbeat(self)
-  if not self.heartbeat then return nil end
-  return math.max(0, self.last + self.heartbeat - runtime.monotonic())
+-- What ends when the pump does, however that is.
+local function pump_ended(self)
+  self.bell:close()
+  if not self.closed then end_with(self, left()) end
+  if self.drained then self.drained:resolve() end
 end
 
--- What writes for those who do not: the queue, and heartbeats while nothing else is said.
+-- Until something has to be said, or the stream is closed. A heartbeat is due when nothing was said.
+local function wait_or_beat(self)
+  local due = self.heartbeat and math.max(0, self.last + self.heartbeat - runtime.monotonic())
+  if due == 0 and not self.writing then return write(self, ":\n\n") end
+  self.bell:wait(due ~= 0 and due or nil)
+  if self.bell:draining() then self.closed = true end
+end
+
+-- What writes for those who do not: the queue, and heartbeats. When the host stops it ends the stream: clients
+-- come back, to whoever serves then.
 local function pump(self)
   local guard <close> = setmetatable({}, { -- luacheck: ignore 211
-    __close = function()
-      if not self.closed then end_with(self, left()) end
-      if self.drained then self.drained:resolve() end
-    end,
+    __close = function() pump_ended(self) end,
   })
-  while not self.closed or (self.queue[1] and not self.failure) do
+  while not self.closed or (not self.failure and (self.queue[1] or self.writing)) do
     if self.queue[1] and not self.writing then
       write_queue(self)
     else
-      local due = until_heartbeat(self)
-      if due == 0 and not self.writing then
-        write(self, ":\n\n")
-      else
-        self.wake = task.future()
-        self.wake:await(due ~= 0 and due or nil)
-        self.wake = nil
-      end
+      wait_or_beat(self)
     end
   end
+  if not self.failure then self.req:finish() end
+  if self.ended then self.ended:resolve() end
 end
 
 local function enqueue(self, text, sent)
   if #self.queue < self.max_queue then
     self.queue[#self.queue + 1] = { text = text, sent = sent }
-    if self.wake then self.wake:resolve() end
+    self.bell:ring()
     return true
   end
   if sent then return nil, task.error("ELIMIT", "too many tasks wait to send to this client") end
@@ -216,10 +219,8 @@ function Events:close()
   if self.closed then return end
   self.closed = true
   self.drained = task.future()
-  if self.wake then self.wake:resolve() end
+  self.bell:ring()
   self.drained:await()
-  self.req:finish()
-  if self.ended then self.ended:resolve() end
 end
 
 function Events:__close()
@@ -246,10 +247,14 @@ function M.serve(req, opts)
     req = req, last_event_id = id ~= "" and id or nil, dropped = 0, closed = false,
     heartbeat = o.heartbeat and o.heartbeat > 0 and o.heartbeat or nil,
     policy = o.policy, max_queue = o.queue, queue = {}, writing = false, last = runtime.monotonic(),
+    bell = core.event_bell(),
   }, Events)
   -- so that the client knows at once that there is a stream
   ok, err = write(self, o.retry and M.format { retry = o.retry } or ":\n\n")
-  if not ok then return nil, err end
+  if not ok then
+    self.bell:close()
+    return nil, err
+  end
   task.spawn(pump, self)
   return self
 end
