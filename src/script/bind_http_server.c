@@ -293,6 +293,7 @@ static const struct np_opt serve_spec[] = {
     {"host", NP_OPT_STRING, offsetof(struct serve_options, host), 0, 0},
     {"port", NP_OPT_INT, offsetof(struct serve_options, port), 0, 65535},
     {"unix", NP_OPT_STRING, offsetof(struct serve_options, path), 0, 0},
+    {"unix_mode", NP_OPT_INT, offsetof(struct serve_options, listen.unix_mode), 0, 0777},
     {"backlog", NP_OPT_INT, offsetof(struct serve_options, listen.backlog), 1, 65535},
     {"reuse_port", NP_OPT_BOOL, offsetof(struct serve_options, listen.reuse_port), 0, 0},
     {"max_header_bytes", NP_OPT_SIZE, offsetof(struct serve_options, http.limits.max_head), 256,

@@ -61,7 +61,7 @@ struct np_runtime {
     _Atomic(struct np_native *) natives;
     struct np_shared_maps *shared; /* "neap.shared": the host's, any thread; NULL: there is none */
     struct np_threads
-        *threads;           /* "neap.thread": the host's pool, any thread; NULL: there is none */
+        *threads; /* "neap.thread": the host's pool, any thread; NULL: there is none */
     struct np_append_set *appends; /* access logs: the host's, any thread; NULL: there are none */
     struct np_onces *onces; /* "neap.worker".once: the host's, any thread; NULL: there is none */
     const struct np_runtime_ops *ops; /* NULL where a test made the state */

@@ -90,7 +90,8 @@ methods.accepts_language = negotiate.accepts_language
 ---@field handler? neap.http.Handler instead of an app
 ---@field host? string default "127.0.0.1"; "0.0.0.0" and "::" for every address
 ---@field port? integer default 0: one that is free
----@field unix? string path of a socket, instead of host and port
+---@field unix? string path of a socket, or "@name" of an abstract one, instead of host and port
+---@field unix_mode? integer permissions of the socket file, such as 432 (0660); default what the umask leaves
 ---@field max_header_bytes? integer
 ---@field max_headers? integer
 ---@field max_body_bytes? integer
@@ -100,14 +101,14 @@ methods.accepts_language = negotiate.accepts_language
 ---@field write_timeout? number
 ---@field max_connections? integer more are answered 503; default 10000
 ---@field max_requests? integer after which a connection is closed; default 0: none
----@field allow_half_close? boolean a client that shut its sending side gets its answer; default false: it has left
+---@field allow_half_close? boolean a client that shut its sending side gets its answer; default: it has left
 ---@field server_name? string the Server header; default none
 ---@field tls? neap.tls.Context|neap.TlsOptions serves HTTPS; default none
 ---@field handshake_timeout? number seconds; default 10
----@field proxy_protocol? boolean|neap.ProxyProtocolOptions connections begin with a PROXY header; default false
+---@field proxy_protocol? boolean|neap.ProxyProtocolOptions connections begin with a PROXY header
 ---@field trusted_proxies? string[]|neap.Cidr whose X-Forwarded-* or Forwarded is believed; default nobody's
 ---@field forwarded? neap.http.ForwardedKind default "x-forwarded"
----@field access_log? boolean|string|neap.http.AccessLogOptions|fun(entry: neap.http.AccessEntry) true: combined lines
+---@field access_log? neap.http.AccessLog default false
 ---@field backlog? integer
 ---@field reuse_port? boolean
 ---@field compress? boolean|neap.http.CompressOptions answers, by what the client accepts; default false
@@ -135,9 +136,11 @@ end
 ---client wrote in the other. With `-only` the other does not count even alone.
 ---@alias neap.http.ForwardedKind "x-forwarded"|"forwarded"|"x-forwarded-only"|"forwarded-only"
 
----A line for each request that was answered, refused or broken off. As a string it is the format, as a
----function the handler; `true` is `{}`. Lines go to the program's log (`--log-file`, or standard error) unless
----`path` names another place. They are gathered and written by a thread of their own: what a slow disk cannot
+---True: combined lines in the program's log. A string is a format, a function a handler.
+---@alias neap.http.AccessLog boolean|string|neap.http.AccessLogOptions|fun(entry: neap.http.AccessEntry)
+
+---A line for each request that was answered, refused or broken off. Lines go to the program's log
+---(`--log-file`, or standard error) unless `path` names another place. They are gathered and written by a thread of their own: what a slow disk cannot
 ---take is dropped, and the program's log says how many lines. SIGUSR1 opens the files anew.
 ---
 ---In a format `$name` and `${name}` are variables, `$header{name}` is a header of the request, `$$` a dollar.
@@ -153,8 +156,8 @@ end
 ---@field format? "combined"|"common"|"json"|string default "combined"
 ---@field path? string a file, which is appended to, or "stderr"; default: where the program logs
 ---@field escape? "hex"|"json" of values in a format of one's own: \x0A or \u000a; default "hex"
----@field fields? table<string, string> for "json" and handlers: names with formats; one variable keeps its type
----@field handler? fun(entry: neap.http.AccessEntry) called for each, in a task, after the answers; it may wait
+---@field fields? table<string, string> for "json" and handlers: names with formats; a lone variable keeps a type
+---@field handler? fun(entry: neap.http.AccessEntry) called for each, in a task, after the answers; may wait
 ---@field flush? number seconds after which gathered lines are written; default 1, for a handler 0.1
 ---@field buffer? integer bytes of lines that are gathered before; default 65536
 ---@field max_pending? integer bytes that may wait for the disk, or the handler; default 16 MiB

@@ -61,7 +61,8 @@ describe("an access log", function()
     local text = logged({ format = "$status $method $path ${bytes}B $header{x-a} $http_x_b $$" },
       get("/a", "X-A: 1\r\nX-B: 2\r\n"))
     assert.equal("201 GET /a 5B 1 2 $\n", text)
-    text = logged({ format = '{"a":"$user_agent","s":$status}', escape = "json" }, get("/", 'User-Agent: "x"\r\n'))
+    text = logged({ format = '{"a":"$user_agent","s":$status}', escape = "json" },
+      get("/", 'User-Agent: "x"\r\n'))
     assert.equal('{"a":"\\"x\\"","s":201}\n', text)
   end)
 
