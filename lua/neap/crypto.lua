@@ -27,6 +27,17 @@ local function elsewhere(name, ...)
   return thread.run("neap.crypto:" .. name, table.pack(...))
 end
 
+-- Misuse is told here, before anything goes to a thread.
+local function integer(name, value, min, max)
+  schema.arg(name, value, "integer", 3)
+  if value < min or value > max then
+    error(("%s: expected between %d and %d, got %d"):format(name, min, max, value), 3)
+  end
+end
+
+local LENGTH_MAX <const> = 8160
+local hashes = { md5 = true, sha1 = true, sha256 = true, sha384 = true, sha512 = true }
+
 -- --- keys
 
 ---@class neap.crypto.HkdfOptions
@@ -58,6 +69,11 @@ end
 ---@return string? key
 ---@return neap.Error? err
 function M.pbkdf2(hash, password, salt, iterations, length)
+  schema.arg("password", password, "string")
+  schema.arg("salt", salt, "string")
+  if not hashes[hash] then error("hash: no hash " .. tostring(hash), 2) end
+  integer("iterations", iterations, 1, 100000000)
+  integer("length", length, 1, LENGTH_MAX)
   return elsewhere("pbkdf2", hash, password, salt, iterations, length)
 end
 
@@ -71,6 +87,14 @@ end
 ---@return string? key
 ---@return neap.Error? err
 function M.scrypt(password, salt, cost, block, parallel, length)
+  schema.arg("password", password, "string")
+  schema.arg("salt", salt, "string")
+  integer("cost", cost, 2, 1 << 20)
+  if cost & (cost - 1) ~= 0 then error("cost: expected a power of two", 2) end
+  integer("block", block, 1, 64)
+  integer("parallel", parallel, 1, 64)
+  integer("length", length, 1, LENGTH_MAX)
+  if 128 * cost * block >= 1 << 30 then error("cost: takes more than 1 GiB with that block", 2) end
   return elsewhere("scrypt", password, salt, cost, block, parallel, length)
 end
 

@@ -134,6 +134,23 @@ describe("crypto", function()
         hex(assert(crypto.scrypt("password", "NaCl", 1024, 8, 16, 64))):sub(1, 64))
     end)
 
+    it("refuse what makes no sense", function()
+      assert.error_matches(function() crypto.pbkdf2("md9", "p", "s", 1, 1) end, "no hash md9")
+      assert.error_matches(function() crypto.pbkdf2("sha256", "p", "s", 0, 1) end, "iterations: expected between")
+      assert.error_matches(function() crypto.pbkdf2("sha256", nil, "s", 1, 1) end, "password: expected string")
+      assert.error_matches(function() crypto.scrypt("p", "s", 3, 1, 1, 1) end, "a power of two")
+      assert.error_matches(function() crypto.scrypt("p", "s", 1 << 20, 8, 1, 1) end, "more than 1 GiB")
+      assert.error_matches(function() crypto.hash_password("p", { cost = 1 }) end, "opts.cost: unknown")
+      assert.error_matches(function() crypto.hash_password() end, "password: expected string")
+    end)
+
+    it("are hashed on a thread as well", function()
+      assert.is_true(neap.thread(function()
+        local here = require "neap.crypto"
+        return here.verify_password("x", assert(here.hash_password("x", { log_cost = 2, parallel = 1 })))
+      end))
+    end)
+
     it("are known again, and no others", function()
       for _, opts in ipairs {
         { log_cost = 4, parallel = 1 },

@@ -151,8 +151,8 @@ local function wait_or_beat(self)
   if self.bell:draining() then self.closed = true end
 end
 
--- What writes for those who do not: the queue, and heartbeats. When the host stops it ends the stream: clients
--- come back, to whoever serves then.
+-- What writes for those who do not: the queue, and heartbeats. When the host stops it ends the stream:
+-- clients come back, to whoever serves then.
 local function pump(self)
   local guard <close> = setmetatable({}, { -- luacheck: ignore 211
     __close = function() pump_ended(self) end,
