@@ -140,8 +140,9 @@ end
 ---@alias neap.http.AccessLog boolean|string|neap.http.AccessLogOptions|fun(entry: neap.http.AccessEntry)
 
 ---A line for each request that was answered, refused or broken off. Lines go to the program's log
----(`--log-file`, or standard error) unless `path` names another place. They are gathered and written by a thread of their own: what a slow disk cannot
----take is dropped, and the program's log says how many lines. SIGUSR1 opens the files anew.
+---(`--log-file`, or standard error) unless `path` names another place. They are gathered and written by a
+---thread of their own: what a slow disk cannot take is dropped, and the program's log says how many lines.
+---SIGUSR1 opens the files anew.
 ---
 ---In a format `$name` and `${name}` are variables, `$header{name}` is a header of the request, `$$` a dollar.
 ---The variables, with nginx's names for them in brackets: `remote`, `remote_addr`, `remote_port`, `client`,
@@ -156,7 +157,7 @@ end
 ---@field format? "combined"|"common"|"json"|string default "combined"
 ---@field path? string a file, which is appended to, or "stderr"; default: where the program logs
 ---@field escape? "hex"|"json" of values in a format of one's own: \x0A or \u000a; default "hex"
----@field fields? table<string, string> for "json" and handlers: names with formats; a lone variable keeps a type
+---@field fields? table<string, string> for "json" and handlers: names with formats, each of its type
 ---@field handler? fun(entry: neap.http.AccessEntry) called for each, in a task, after the answers; may wait
 ---@field flush? number seconds after which gathered lines are written; default 1, for a handler 0.1
 ---@field buffer? integer bytes of lines that are gathered before; default 65536
