@@ -14,7 +14,7 @@ size_t np_encoded_max(enum np_encoding e, size_t n);
 size_t np_decoded_max(enum np_encoding e, size_t n);
 
 /* Writes into `out`, which has room for the above, and returns how many bytes. */
-size_t np_encode(enum np_encoding e, const void *p, size_t n, char *out);
+size_t np_encode(enum np_encoding e, const void *data, size_t n, char *out);
 /* False for what is not encoded so; `out` may have been written to all the same. */
 bool np_decode(enum np_encoding e, const char *text, size_t n, char *out, size_t *len);
 

@@ -124,7 +124,7 @@ enum neap_err np_multipart_boundary(const char *content_type, size_t n,
 {
     struct np_bytes params;
     struct np_bytes type = np_param_main((struct np_bytes){content_type, n}, &params);
-    char boundary[NP_MULTIPART_BOUNDARY_MAX + 1];
+    char boundary[NP_MULTIPART_BOUNDARY_MAX + 1] = "";
     bool found = false;
     struct np_param p;
     enum neap_err err;
@@ -138,7 +138,7 @@ enum neap_err np_multipart_boundary(const char *content_type, size_t n,
     if (err != NEAP_EOF)
         return np_err_set(info, NEAP_EPROTO, "the content type's parameters are malformed");
     if (!found) return np_err_set(info, NEAP_EPROTO, "the content type has no boundary");
-    strcpy(out, boundary);
+    memcpy(out, boundary, sizeof boundary);
     return NEAP_OK;
 }
 

@@ -51,19 +51,26 @@ static const unsigned char *optional_bytes(lua_State *L, const char *name, size_
     return (const unsigned char *)lua_tolstring(L, -1, n);
 }
 
+static size_t check_cipher(lua_State *L, const char *name)
+{
+    for (size_t i = 0; i < NP_CRYPTO_CIPHERS; i++) {
+        if (strcmp(ciphers[i].name, name) == 0) return i;
+    }
+    np_misuse(L, "opts.cipher: no cipher '%.30s'", name);
+    return 0; /* it raised */
+}
+
 /* key, text, opts */
 static struct job check_job(lua_State *L)
 {
     struct job j;
     struct np_crypto *c = np_crypto_of(L);
     struct options o = {"aes-256-gcm"};
-    size_t nkey, nnonce, which = 0;
+    size_t nkey, nnonce;
     j.key = (const unsigned char *)luaL_checklstring(L, 1, &nkey);
     j.in = (const unsigned char *)luaL_checklstring(L, 2, &j.n);
     np_opts_read(L, 3, "opts", spec, &o);
-    while (which < NP_CRYPTO_CIPHERS && strcmp(ciphers[which].name, o.cipher) != 0)
-        which++;
-    if (which == NP_CRYPTO_CIPHERS) np_misuse(L, "opts.cipher: no cipher '%.30s'", o.cipher);
+    size_t which = check_cipher(L, o.cipher);
     if (nkey != ciphers[which].key)
         np_misuse(L, "key: expected %d bytes for %s, got %d", (int)ciphers[which].key,
                   ciphers[which].name, (int)nkey);

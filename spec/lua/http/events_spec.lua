@@ -46,7 +46,7 @@ describe("events.format", function()
     assert.equal("data: a\ndata: \ndata: event: x\ndata: b\ndata: \n\n",
       events.format "a\n\nevent: x\r\nb\r")
     assert.equal(": a\n: data: x\n\n", events.format { comment = "a\rdata: x" })
-    for _, bad in ipairs { { event = "a\nb", data = "" }, { id = "a\rb" }, { id = "a\0b" }, { event = "" } } do
+    for _, bad in ipairs { { event = "a\nb" }, { id = "a\rb" }, { id = "a\0b" }, { event = "" } } do
       assert.error_matches(function() events.format(bad) end, "event%.[ei]")
     end
     assert.error_matches(function() events.format {} end, "nothing to send")
