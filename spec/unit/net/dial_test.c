@@ -206,6 +206,45 @@ static void connecting_and_resolving_have_bounds_of_their_own(void **state)
     hole_close(&h[1]);
 }
 
+/* A name server that does not answer for one family keeps nobody from the other. */
+static void a_family_that_is_not_answered_for_is_not_waited_for(void **state)
+{
+    static const struct dns_record names[] = {{"four.test", DNS_A, "127.0.0.1", 60},
+                                              {"four.test", DNS_AAAA, NULL, 0},
+                                              {"six.test", DNS_AAAA, "::1", 60},
+                                              {"six.test", DNS_A, NULL, 0},
+                                              {"dead.test", DNS_A, "127.0.0.3", 60},
+                                              {"dead.test", DNS_AAAA, NULL, 0},
+                                              {NULL, 0, NULL, 0}};
+    struct fix *f = *state;
+    struct dns_server s;
+    struct np_dial_options o = NP_DIAL_OPTIONS_INIT;
+    dns_server_start(f, &s, names);
+    o.timeout = never;
+    o.resolve_timeout = NP_NS_PER_SEC; /* c-ares itself asks again after five */
+    for (int i = 0; i < 2; i++) {
+        struct end e = {0}, server = {0};
+        struct acceptor a = {.to = &server};
+        if (i == 1 && !has_ipv6()) break;
+        listen_at(f, &a, i == 0 ? "127.0.0.1" : "::1");
+        assert_ok(np_tcp_dial(&f->loop, i == 0 ? "four.test" : "six.test", np_listener_port(a.l),
+                              &o, &end_handler, &e, &e.s));
+        run_until(f, (e.opened && a.accepted) || e.errors);
+        assert_int_equal(e.errors, 0);
+        close_listener(f, &a);
+        end_finish(f, &e);
+        end_finish(f, &server);
+    }
+    /* Where all that is known has failed, the rest is waited for as long as connecting may take. */
+    struct end e = {0};
+    o.connect_timeout = 100 * NP_NS_PER_MS;
+    assert_ok(np_tcp_dial(&f->loop, "dead.test", 1, &o, &end_handler, &e, &e.s));
+    run_until(f, e.errors);
+    assert_int_equal(e.err, NEAP_ETIMEDOUT);
+    end_finish(f, &e);
+    dns_server_stop(f, &s);
+}
+
 static void may_be_closed_at_any_moment(void **state)
 {
     struct fix *f = *state;
@@ -278,6 +317,7 @@ int main(void)
         T(the_families_take_turns),
         T(when_all_fail_the_last_says_why),
         T(connecting_and_resolving_have_bounds_of_their_own),
+        T(a_family_that_is_not_answered_for_is_not_waited_for),
         T(may_be_closed_at_any_moment),
         T(an_unreferenced_race_holds_no_loop),
         T(lost_memory_is_survived),

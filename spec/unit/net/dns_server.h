@@ -15,7 +15,8 @@ enum { DNS_A = 1, DNS_AAAA = 28, DNS_SRV = 33 };
 struct dns_record {
     const char *name; /* without the last dot; NULL ends the table */
     int type;         /* 0: never answered */
-    const char *data; /* an address; or an SRV record, "priority weight port target" */
+    const char *data; /* an address; or an SRV record, "priority weight port target"; NULL: this
+                         type is never answered */
     unsigned ttl;
 };
 
@@ -114,6 +115,7 @@ static inline void dns_on_recv(struct np_udp *u, const char *data, size_t n,
         if (r->type == 0) return;
         known = true;
         if (r->type != type) continue;
+        if (!r->data) return;
         dns_record(&o, r, s->garbage);
         answers++;
     }
