@@ -51,6 +51,15 @@ function http.compress(opts) end
 ---@return neap.http.Middleware
 function http.decompress(opts) end
 
+---The headers that tell an upstream who asked: set them, in place of what the request has by these names, on
+---the request that is passed on. The chain that came with the request is kept, and the peer added to it, if the
+---peer is one of the server's `trusted_proxies`; else it begins with the peer. Names that the style does not use
+---have the value false, so that what a client made up does not pass.
+---@param req neap.http.Request
+---@param opts? neap.http.ForwardedOptions
+---@return table<string, string|false> headers
+function http.forwarded_headers(req, opts) end
+
 ---@class neap.http.Url
 ---@field scheme "http"|"https"|"unix"
 ---@field host? string
