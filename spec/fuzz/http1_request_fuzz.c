@@ -30,6 +30,9 @@ static void on_head(struct np_http1_parser *p)
     mix(s, h->method_name.p, h->method_name.n);
     mix(s, h->path.p, h->path.n);
     mix(s, h->query.p, h->query.n);
+    mix(s, h->upgrade ? "up" : "", h->upgrade ? 2 : 0);
+    if (h->chunked && h->content_length >= 0) abort();
+    if (h->method == HTTP_CONNECT && h->has_body) abort();
     for (size_t i = 0; i < h->nheaders; i++) {
         if (!np_http_is_token(h->headers[i].name.p, h->headers[i].name.n)) abort();
         if (!np_http_is_value(h->headers[i].value.p, h->headers[i].value.n)) abort();
@@ -48,7 +51,18 @@ static void on_body(struct np_http1_parser *p, const char *data, size_t n)
 
 static void on_end(struct np_http1_parser *p)
 {
-    ((struct sum *)p->arg)->ends++;
+    struct sum *s = p->arg;
+    const struct np_http_head *h = &s->head;
+    if (h->ntrailers > p->limits.max_headers || (h->ntrailers && !h->chunked)) abort();
+    for (size_t i = 0; i < h->ntrailers; i++) {
+        const struct np_http_header *t = &h->trailers[i];
+        if (!np_http_is_token(t->name.p, t->name.n) || !np_http_is_value(t->value.p, t->value.n))
+            abort();
+        if (!np_http_may_trail(t->name)) abort();
+        mix(s, t->name.p, t->name.n);
+        mix(s, t->value.p, t->value.n);
+    }
+    s->ends++;
 }
 
 static enum neap_err run(const uint8_t *data, size_t size, size_t step, struct sum *s)

@@ -8,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct sum {
     struct np_http_head head;
-    size_t heads, body, ends;
+    size_t heads, interims, body, ends, trailers;
 };
 
 static void on_head(struct np_http1_parser *p)
@@ -28,13 +28,31 @@ static void on_body(struct np_http1_parser *p, const char *data, size_t n)
 
 static void on_end(struct np_http1_parser *p)
 {
-    ((struct sum *)p->arg)->ends++;
+    struct sum *s = p->arg;
+    for (size_t i = 0; i < s->head.ntrailers; i++) {
+        const struct np_http_header *t = &s->head.trailers[i];
+        if (!np_http_is_token(t->name.p, t->name.n) || !np_http_is_value(t->value.p, t->value.n))
+            abort();
+        if (!np_http_may_trail(t->name)) abort();
+        s->trailers += 1 + t->name.n + t->value.n;
+    }
+    s->ends++;
+}
+
+static void on_interim(struct np_http1_parser *p)
+{
+    struct sum *s = p->arg;
+    if (s->head.status < 100 || s->head.status > 199 || s->head.status == 101) abort();
+    if (s->head.has_body) abort();
+    for (size_t i = 0; i < s->head.nheaders; i++)
+        if (!np_http_is_value(s->head.headers[i].value.p, s->head.headers[i].value.n)) abort();
+    s->interims++;
 }
 
 static enum neap_err run(const uint8_t *data, size_t size, int method, size_t step, struct sum *s)
 {
     static const struct np_http1_events events = {
-        .on_head = on_head, .on_body = on_body, .on_end = on_end};
+        .on_head = on_head, .on_body = on_body, .on_end = on_end, .on_interim = on_interim};
     struct np_http1_parser p;
     struct np_http_limits limits = {512, 12, 4096};
     enum neap_err err = NEAP_OK;
@@ -67,6 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         enum neap_err b = run(data + 1, size - 1, method, step, &cut);
         if ((a == NEAP_OK) != (b == NEAP_OK)) abort();
         if (a == NEAP_OK && (whole.heads != cut.heads || whole.body != cut.body)) abort();
+        if (whole.trailers != cut.trailers || whole.interims != cut.interims) abort();
         if (whole.ends != cut.ends) abort();
     }
     return 0;

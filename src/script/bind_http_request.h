@@ -34,7 +34,7 @@ struct np_http_req {
     const struct np_http_plan *plan; /* before it is begun; NULL: not at all */
     struct np_http_coder **coder;    /* of a streamed one that is; NULL: of none */
     bool answered;                   /* an answer was begun or given */
-    bool added;                   /* headers for whatever the answer will be */
+    bool added;                      /* headers for whatever the answer will be */
     bool decoded;                    /* scripts read its body decoded (bind_http_decompress.h) */
     enum neap_err why;               /* there is no exchange any more; NEAP_ECLOSED: answered */
 };
