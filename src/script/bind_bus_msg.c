@@ -71,11 +71,19 @@ static char *put(char *at, const char *p, size_t n)
     return at + n;
 }
 
+struct block {
+    char *at;
+    char *end;
+};
+
 static void write_line(lua_State *L, struct np_bytes name, struct np_bytes value, void *arg)
 {
-    char **at = arg;
-    char *p = put(put(*at, name.p, name.n), ": ", 2);
-    *at = put(put(p, value.p, value.n), "\r\n", 2);
+    struct block *b = arg;
+    if (!np_nats_header_ok(name.p, name.n, value.p, value.n) ||
+        name.n + value.n + 4 > (size_t)(b->end - b->at))
+        np_misuse(L, "headers: they changed while they were read"); /* by a finaliser */
+    char *p = put(put(b->at, name.p, name.n), ": ", 2);
+    b->at = put(put(p, value.p, value.n), "\r\n", 2);
 }
 
 /* Pushes a userdata that holds the block. */
@@ -88,10 +96,10 @@ static struct np_bytes read_headers(lua_State *L, int idx)
     each_header(L, idx, measure, &n);
     if (n == START_LEN + 2) return (struct np_bytes){NULL, 0};
     char *block = lua_newuserdatauv(L, n, 0);
-    char *at = put(block, start, START_LEN);
-    each_header(L, idx, write_line, &at);
-    put(at, "\r\n", 2);
-    return (struct np_bytes){block, n};
+    struct block b = {put(block, start, START_LEN), block + n - 2};
+    each_header(L, idx, write_line, &b);
+    put(b.at, "\r\n", 2);
+    return (struct np_bytes){block, (size_t)(b.at - block) + 2};
 }
 
 void np_bus_read_out(lua_State *L, int subject, int data, int headers, struct np_bus_out *out)

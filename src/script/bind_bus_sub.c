@@ -303,9 +303,9 @@ static int next_within(lua_State *L, bool bounded, int64_t timeout)
         return np_misuse(L, "the subscription has a function that gets its messages");
     if (!ls || !ls->sub) return np_fail(L, NEAP_ECLOSED, "the subscription has ended");
     struct np_bus_msg **box = np_bus_push_msg(L);
-    *box = np_bus_sub_pop(ls->sub);
+    *box = ls->sub ? np_bus_sub_pop(ls->sub) : NULL; /* a finaliser may have closed it */
     if (*box) return 1;
-    if (ls->ended || np_bus_sub_ended(ls->sub))
+    if (!ls->sub || ls->ended || np_bus_sub_ended(ls->sub))
         return np_fail(L, NEAP_ECLOSED, "the subscription has ended");
     if (bounded && timeout == 0) return np_fail(L, NEAP_ETIMEDOUT, "no message is there");
     np_task_current(L);

@@ -262,6 +262,14 @@ struct np_endpoint_view *np_endpoint_push_new(lua_State *L, const struct np_endp
     return v;
 }
 
+static int make_view(lua_State *L)
+{
+    struct np_endpoint *e = lua_touserdata(L, 1);
+    struct np_endpoint_view *v = push_empty(L);
+    v->e = np_endpoint_ref(e);
+    return 1;
+}
+
 struct np_endpoint_view *np_endpoint_push(lua_State *L, struct np_endpoint *e)
 {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &views_key);
@@ -270,12 +278,11 @@ struct np_endpoint_view *np_endpoint_push(lua_State *L, struct np_endpoint *e)
         return lua_touserdata(L, -1);
     }
     lua_pop(L, 1);
-    struct np_endpoint_view *v = push_empty(L);
-    v->e = np_endpoint_ref(e);
+    np_call_whole(L, make_view, e, 1);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, -3, e);
     lua_remove(L, -2);
-    return v;
+    return lua_touserdata(L, -1);
 }
 
 void np_endpoint_push_all(lua_State *L, const struct np_snapshot *set)
@@ -367,6 +374,7 @@ void np_endpoint_read_meta(lua_State *L, int idx, const char *path, struct np_en
         const char *name = lua_tostring(L, -2);
         snprintf(key, sizeof key, ".%.70s", name);
         if (strlen(name) != lua_rawlen(L, -2)) np_misuse(L, "%s: a key has a NUL byte", path);
+        if (i == n) np_misuse(L, "%s: it changed while it was read", path); /* by a finaliser */
         meta[i++] = (struct np_pair){name, text_at_top(L, path, key)};
         lua_pop(L, 1);
     }

@@ -72,7 +72,11 @@ static int read_k(lua_State *L, enum neap_err err, void *ctx)
     size_t len = np_buf_len(&ls->in);
     enum neap_err parsed = np_frame_parse(f, np_buf_data(&ls->in), len, &frame, &size, &info);
     if (parsed == NEAP_OK) {
+        const char *data = np_buf_data(&ls->in);
         push_part(L, frame.body);
+        /* A finaliser may have run. */
+        if (np_buf_data(&ls->in) != data || np_buf_len(&ls->in) != len)
+            return np_fail(L, NEAP_EBUSY, "the stream was read by a finaliser, or closed");
         push_part(L, frame.header);
         np_lstream_consume(ls, size);
         return 2;

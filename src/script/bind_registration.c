@@ -348,8 +348,9 @@ static void push_object(lua_State *L, struct np_registrations *list, struct regi
     lua_remove(L, -2);
 }
 
-int np_registrations_push(lua_State *L, struct np_registrations *list)
+static int push_all(lua_State *L)
 {
+    struct np_registrations *list = lua_touserdata(L, 1);
     struct np_link *l = NULL;
     lua_Integer n = 0;
     lua_newtable(L);
@@ -357,6 +358,12 @@ int np_registrations_push(lua_State *L, struct np_registrations *list)
         push_object(L, list, np_container_of(l, struct registration, link));
         lua_rawseti(L, -2, ++n);
     }
+    return 1;
+}
+
+int np_registrations_push(lua_State *L, struct np_registrations *list)
+{
+    np_call_whole(L, push_all, list, 1);
     return 1;
 }
 

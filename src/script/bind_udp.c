@@ -166,13 +166,16 @@ static int recv_k(lua_State *L, enum neap_err err, void *ctx)
         return np_fail(L, err, NULL);
     }
     struct datagram *d = np_container_of(l, struct datagram, link);
+    int port = np_addr_port(&d->from.sa);
     np_addr_format_ip(&d->from.sa, host, sizeof host);
     lua_pushlstring(L, d->data, d->n);
+    if (k->queue.next == l) { /* else a finaliser has taken it, or closed the socket */
+        np_list_remove(l);
+        k->queued -= sizeof *d + d->n;
+        np_free(d);
+    }
     lua_pushstring(L, host);
-    lua_pushinteger(L, np_addr_port(&d->from.sa));
-    np_list_remove(l);
-    k->queued -= sizeof *d + d->n;
-    np_free(d);
+    lua_pushinteger(L, port);
     return 3;
 }
 

@@ -92,11 +92,11 @@ int np_watch_new(lua_State *L)
     return 1;
 }
 
-/* The first change as a table. It leaves the queue when nothing can raise any more. */
-static int push_first(lua_State *L, struct watch *w)
+/* The event at 1 as a table. */
+static int push_event(lua_State *L)
 {
     static const char *const kinds[] = {"added", "updated", "removed"};
-    struct event *ev = np_container_of(w->events.next, struct event, link);
+    struct event *ev = lua_touserdata(L, 1);
     lua_createtable(L, 0, 7);
     lua_pushstring(L, kinds[ev->kind]);
     lua_setfield(L, -2, "kind");
@@ -114,6 +114,13 @@ static int push_first(lua_State *L, struct watch *w)
     lua_setfield(L, -2, "index");
     lua_pushboolean(L, ev->expired);
     lua_setfield(L, -2, "expired");
+    return 1;
+}
+
+/* The first change. It leaves the queue when nothing can raise any more. */
+static int push_first(lua_State *L, struct watch *w)
+{
+    np_call_whole(L, push_event, np_container_of(w->events.next, struct event, link), 1);
     drop_first(w);
     return 1;
 }

@@ -256,3 +256,15 @@ void np_type_new(lua_State *L, const char *name, const luaL_Reg *methods, const 
     }
     lua_pop(L, 1);
 }
+
+void np_call_whole(lua_State *L, lua_CFunction fn, void *arg, int nresults)
+{
+    luaL_checkstack(L, nresults + 2, NULL);
+    lua_pushcfunction(L, fn);
+    lua_pushlightuserdata(L, arg);
+    bool collects = lua_gc(L, LUA_GCISRUNNING) > 0;
+    if (collects) lua_gc(L, LUA_GCSTOP);
+    int status = lua_pcall(L, 1, nresults, 0);
+    if (collects) lua_gc(L, LUA_GCRESTART);
+    if (status != LUA_OK) lua_error(L);
+}

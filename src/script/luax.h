@@ -56,6 +56,10 @@ void np_set_count(lua_State *L, const char *name, uint64_t n);
 /* Types of userdata: metatable `name` with `methods` in __index and `meta` beside it (__gc,
  * __close,
  * __tostring …); __name is set. Leaves nothing on the stack. */
+/* Calls `fn` with `arg` as its only argument, a light userdata, and pushes `nresults` of it; it may
+ * raise. No finaliser runs meanwhile: those are the scripts', and may change or close what `fn`
+ * goes through. */
+void np_call_whole(lua_State *L, lua_CFunction fn, void *arg, int nresults);
 void np_type_new(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
 
 #endif
