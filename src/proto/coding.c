@@ -257,6 +257,8 @@ static enum neap_err pull(struct np_decoder *d, size_t i, struct np_bytes *in, s
         size_t had = source->n;
         err = run_stage(d, s, source, smaller(room - *total, NP_CODING_PIECE), out, &made);
         if (err) return err;
+        if (made == 0 && source->n == had && had > 0) /* a library that is stuck */
+            return fail(d, NEAP_EPROTO, "the compressed data is damaged");
         if (i > 0) np_buf_consume(&s->in, had - own.n);
         *total += made;
     }
