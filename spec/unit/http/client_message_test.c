@@ -346,6 +346,109 @@ static void an_old_connection_is_not_kept(void **state)
     talk_close(&t);
 }
 
+/* --- lost memory */
+
+static void meek_body(struct np_http_call *c, const char *data, size_t n)
+{
+    (void)c, (void)data, (void)n;
+}
+
+static void meek_end(struct np_http_call *c, enum neap_err err, const char *why)
+{
+    int *ends = np_http_call_arg(c);
+    (void)why;
+    *ends = *ends * 100 + 1 + (int)err;
+}
+
+struct far_end {
+    const struct np_buf *answer;
+    bool closed;
+};
+
+static void serve(struct np_http_exchange *x, void *arg)
+{
+    static const struct np_http_header coding = {{"Content-Encoding", 16}, {"gzip", 4}};
+    const struct far_end *e = arg;
+    if (np_http_respond(x, 200, &coding, 1, np_buf_data(e->answer), np_buf_len(e->answer)))
+        np_http_abort(x);
+}
+static void serve_nothing(struct np_http_exchange *x, const char *data, size_t n)
+{
+    (void)x, (void)data, (void)n;
+}
+static void serve_end(struct np_http_exchange *x, enum neap_err err)
+{
+    (void)x, (void)err;
+}
+static void serve_drain(struct np_http_exchange *x)
+{
+    (void)x;
+}
+static void serve_closed(struct np_http_server *s, void *arg)
+{
+    struct far_end *e = arg;
+    (void)s;
+    e->closed = true;
+}
+
+/* By a proxy, which is the server itself, with a body that waits and an answer that is decoded. */
+static enum neap_err one_call(struct np_loop *loop, struct np_http_client *c, int port)
+{
+    static const struct np_http_call_handler meek = {.on_body = meek_body, .on_end = meek_end};
+    struct np_http_proxy proxy = {.host = "127.0.0.1", .port = port, .authorization = "Basic eA=="};
+    struct np_http_request q = get_from(80, "/hello");
+    struct np_http_call *out;
+    int ends = 0;
+    q.host = "far.test";
+    q.proxy = &proxy;
+    q.method = "PUT";
+    q.body = "body";
+    q.body_len = 4;
+    q.expect_continue = NP_NS_PER_MS;
+    q.decode = true;
+    q.timeout = 5 * NP_NS_PER_SEC;
+    enum neap_err err = np_http_client_call(c, &q, &meek, &ends, &out, NULL);
+    if (err) return err;
+    for (int i = 0; i < 1000000 && !ends; i++)
+        np_loop_poll(loop);
+    assert_in_range(ends, 1, NEAP_ERR_COUNT); /* once */
+    return ends == 1 ? NEAP_OK : NEAP_ENOMEM;
+}
+
+static enum neap_err converse(void *arg)
+{
+    static const struct np_http_server_handler handler = {serve,       serve_nothing, serve_end,
+                                                          serve_drain, serve_end,     serve_closed};
+    struct far_end far = {.answer = arg};
+    struct np_loop loop;
+    struct np_http_server *s = NULL;
+    struct np_http_client *c = NULL;
+    enum neap_err err = np_loop_init(&loop, NULL, NULL);
+    if (err) return err;
+    err = np_http_server_new(&loop, NULL, &handler, &far, &s);
+    if (!err) err = np_http_server_listen(s, "127.0.0.1", 0, NULL, NULL);
+    if (!err) err = np_http_client_new(&loop, NULL, &c);
+    for (int i = 0; i < 2 && !err; i++)
+        err = one_call(&loop, c, np_http_server_port(s));
+    if (c) np_http_client_close(c);
+    if (s) np_http_server_close(s, 0);
+    for (int i = 0; i < 100000 && (loop.handles || (s && !far.closed)); i++)
+        np_loop_poll(&loop);
+    assert_int_equal(loop.handles, 0);
+    np_loop_fini(&loop, NULL, NULL);
+    return err;
+}
+
+static void lost_memory_is_survived(void **state)
+{
+    struct np_buf answer;
+    (void)state;
+    np_buf_init(&answer);
+    encode(&answer, NP_CODING_GZIP, "hello hello", 11);
+    assert_true(np_test_oom(converse, &answer) > 10);
+    np_buf_fini(&answer);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fix_setup, fix_teardown)
@@ -363,6 +466,7 @@ int main(void)
         TEST(a_streamed_body_that_was_sent_is_not_sent_again),
         TEST(a_connection_carries_so_many_calls),
         TEST(an_old_connection_is_not_kept),
+        cmocka_unit_test(lost_memory_is_survived),
     };
     return cmocka_run_group_tests_name("http.client_message", tests, NULL, NULL);
 }
