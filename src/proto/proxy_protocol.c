@@ -193,9 +193,10 @@ static enum neap_err take_tlv(struct whole w, uint8_t type, struct np_bytes v,
             return malformed(why, "the PROXY header's checksum is wrong");
         break;
     case NP_PP2_UNIQUE_ID:
-        if (v.n == 0 || v.n > NP_PROXY_UNIQUE_ID_MAX)
-            return malformed(why, "the PROXY header's unique ID is not 1 to 128 bytes long");
-        once = set_once(&h->unique_id, v);
+        if (v.n > NP_PROXY_UNIQUE_ID_MAX)
+            return malformed(why, "the PROXY header's unique ID is longer than 128 bytes");
+        /* HAProxy sends an empty one where it was given no format: none. */
+        if (v.n > 0) once = set_once(&h->unique_id, v);
         break;
     case NP_PP2_SSL:
         once = !h->has_ssl;

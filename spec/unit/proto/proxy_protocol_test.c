@@ -155,7 +155,6 @@ static const struct {
     {STR(SIG "\x21\x11\0\x11" INET "\x02\0\2a\n"), NEAP_EPROTO},
     {STR(SIG "\x21\x11\0\x11" INET "\x02\0\2a\0"), NEAP_EPROTO},
     {STR(SIG "\x21\x11\0\x14" INET "\x02\0\1a\x02\0\1b"), NEAP_EPROTO}, /* two of them */
-    {STR(SIG "\x21\x11\0\x0f" INET "\x05\0\0"), NEAP_EPROTO},           /* an empty ID */
     {STR(SIG "\x21\x11\0\x13" INET "\x03\0\4\0\0\0\0"), NEAP_EPROTO},   /* wrong checksum */
     {STR(SIG "\x21\x11\0\x12" INET "\x03\0\3\0\0\0"), NEAP_EPROTO},     /* short checksum */
     {STR(SIG "\x21\x11\0\x13" INET "\x20\0\4\1\0\0\0"), NEAP_EPROTO},   /* short TLS part */
@@ -190,6 +189,9 @@ static void addresses_of_version_2_are_read(void **state)
                             "\0\x50\1\xbb"),
                     &h, &used));
     assert_addresses(&h, "[2001:db8::1]:80", "[::1]:443");
+    /* HAProxy's unique ID where it was given no format for one. */
+    assert_ok(parse(STR(SIG "\x21\x11\0\x0f" INET "\x05\0\0"), &h, &used));
+    assert_null(h.unique_id.p);
     char unix_header[16 + 216] = SIG "\x21\x31\0\xd8/run/a";
     unix_header[16 + 109] = 'x';
     assert_ok(parse(unix_header, sizeof unix_header, &h, &used));
