@@ -10,15 +10,15 @@
 /* Bytes of answers so far, those included that have not left yet. */
 static uint64_t written(const struct np_http_conn *c)
 {
-    return (c->stream ? c->stream->bytes_out : 0) + np_buf_len(&c->out);
+    return (c->stream ? c->stream->bytes_out : 0) + np_buf_len(&c->t->out);
 }
 
 void np_http_account_begin(struct np_http_conn *c, bool has_head)
 {
-    struct np_http_account *a = &c->account;
+    struct np_http_account *a = &c->t->account;
     a->status = 0;
     a->id = NULL;
-    a->open = c->x.server->opts.access_log != NULL;
+    a->open = c->server->opts.access_log != NULL;
     if (!a->open) return;
     a->has_head = has_head;
     a->began = np_loop_hrtime();
@@ -27,19 +27,19 @@ void np_http_account_begin(struct np_http_conn *c, bool has_head)
 
 void np_http_account_head(struct np_http_conn *c, int status)
 {
-    c->account.status = status;
-    c->account.body = written(c);
+    c->t->account.status = status;
+    c->t->account.body = written(c);
 }
 
 void np_http_account_end(struct np_http_conn *c, bool aborted)
 {
-    struct np_http_account *a = &c->account;
-    if (!a->open) return;
+    if (!c->t || !c->t->account.open) return;
+    struct np_http_account *a = &c->t->account;
     a->open = false;
     uint64_t now = written(c);
     bool answered = a->status != 0;
     struct np_access_entry e = {
-        .x = &c->x,
+        .x = &c->t->x,
         .has_head = a->has_head,
         .status = answered ? a->status : 499,
         .bytes = answered && now > a->body ? now - a->body : 0,
@@ -48,7 +48,7 @@ void np_http_account_end(struct np_http_conn *c, bool aborted)
         .number = c->requests,
         .aborted = aborted || !answered,
     };
-    np_access_log_add(c->x.server->opts.access_log, &e);
+    np_access_log_add(c->server->opts.access_log, &e);
 }
 
 /* As far as it is short and harmless. */
@@ -67,7 +67,7 @@ static bool is_id(struct np_bytes v)
 
 const char *np_http_exchange_id(struct np_http_exchange *x)
 {
-    struct np_http_account *a = &np_http_conn_of(x)->account;
+    struct np_http_account *a = &np_http_conn_of(x)->t->account;
     struct np_bytes given = np_http_header_get(&x->head, "x-request-id", 12);
     char text[17];
     if (a->id) return a->id;

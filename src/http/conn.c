@@ -11,9 +11,9 @@
 
 void np_http_conn_tell_body_end(struct np_http_conn *c, enum neap_err err)
 {
-    if (!c->body_wanted || c->body_told || c->x.finished) return;
+    if (!c->body_wanted || c->body_told || c->t->x.finished) return;
     c->body_told = true;
-    c->x.handler->on_body_end(&c->x, err);
+    c->t->x.handler->on_body_end(&c->t->x, err);
 }
 
 /* --- requests */
@@ -25,19 +25,19 @@ static void body_failed(struct np_http_conn *c, enum neap_err err, int status, c
     c->close_after = true;
     np_http_conn_tell_body_end(c, err);
     if (c->state == NP_CONN_CLOSING) return;
-    if (c->x.finished) {
+    if (c->t->x.finished) {
         np_http_conn_finish(c);
-    } else if (!c->x.started) {
-        c->x.finished = true;
+    } else if (!c->t->x.started) {
+        c->t->x.finished = true;
         np_http_conn_refuse(c, status, why);
-        c->x.handler->on_abort(&c->x, err);
+        c->t->x.handler->on_abort(&c->t->x, err);
     }
 }
 
 static void on_head(struct np_http1_parser *p)
 {
     struct np_http_conn *c = p->arg;
-    struct np_http_exchange *x = &c->x;
+    struct np_http_exchange *x = &c->t->x;
     if (c->state == NP_CONN_IDLE) np_http_conn_set_state(c, NP_CONN_HEAD);
     np_http_conn_set_state(c, NP_CONN_EXCHANGE);
     c->requests++;
@@ -56,12 +56,12 @@ static void on_head(struct np_http1_parser *p)
 static void on_body(struct np_http1_parser *p, const char *data, size_t n)
 {
     struct np_http_conn *c = p->arg;
-    if (c->state == NP_CONN_EXCHANGE && !c->x.finished) {
-        c->x.handler->on_body(&c->x, data, n);
+    if (c->state == NP_CONN_EXCHANGE && !c->t->x.finished) {
+        c->t->x.handler->on_body(&c->t->x, data, n);
         return;
     }
-    c->discarded += n;
-    if (c->discarded > NP_HTTP_MAX_DISCARD) {
+    c->t->discarded += n;
+    if (c->t->discarded > NP_HTTP_MAX_DISCARD) {
         c->close_after = true;
         np_http1_pause(p, true);
     }
@@ -70,16 +70,16 @@ static void on_body(struct np_http1_parser *p, const char *data, size_t n)
 static void on_end(struct np_http1_parser *p)
 {
     struct np_http_conn *c = p->arg;
-    c->x.body_complete = true;
-    c->x.trailers = c->x.head.trailers;
-    c->x.ntrailers = c->x.head.ntrailers;
+    c->t->x.body_complete = true;
+    c->t->x.trailers = c->t->x.head.trailers;
+    c->t->x.ntrailers = c->t->x.head.ntrailers;
     if (c->state == NP_CONN_EXCHANGE) np_http_conn_tell_body_end(c, NEAP_OK);
 }
 
 /* The answer is complete. Ready for the next request, or for the rest of this one's body. */
 static void end_exchange(struct np_http_conn *c)
 {
-    struct np_http_exchange *x = &c->x;
+    struct np_http_exchange *x = &c->t->x;
     np_http_account_end(c, false);
     if (x->server->closing && !x->server->successor) c->close_after = true;
     if (c->close_after) {
@@ -88,19 +88,19 @@ static void end_exchange(struct np_http_conn *c)
     }
     if (!x->body_complete) {
         if (c->state == NP_CONN_EXCHANGE) np_http_conn_set_state(c, NP_CONN_DISCARD);
-        np_http1_pause(&c->parser, false);
+        np_http1_pause(&c->t->parser, false);
         return;
     }
     np_http_conn_set_state(c, NP_CONN_IDLE);
     c->idle_since = np_loop_now(x->server->loop);
-    np_arena_reset(&c->arena);
-    np_http1_next(&c->parser, -1);
+    np_arena_reset(&c->t->arena);
+    np_http1_next(&c->t->parser, -1);
     x->user = NULL;
     x->trailers = NULL;
     x->ntrailers = 0;
     x->started = x->finished = x->body_complete = false;
     c->body_wanted = c->body_told = c->want_continue = false;
-    c->discarded = 0;
+    c->t->discarded = 0;
     if (x->server->successor) np_http_conn_pass_on(c);
 }
 
@@ -114,7 +114,7 @@ static bool may_parse(const struct np_http_conn *c)
     case NP_CONN_DISCARD:
         return true;
     case NP_CONN_EXCHANGE:
-        return c->body_wanted && !c->parser.paused && !c->body_told;
+        return c->body_wanted && !c->t->parser.paused && !c->body_told;
     case NP_CONN_CLOSING:
         break;
     }
@@ -123,8 +123,8 @@ static bool may_parse(const struct np_http_conn *c)
 
 static void parse_failed(struct np_http_conn *c)
 {
-    const struct np_http1_parser *p = &c->parser;
-    if (c->state == NP_CONN_EXCHANGE && !c->x.finished)
+    const struct np_http1_parser *p = &c->t->parser;
+    if (c->state == NP_CONN_EXCHANGE && !c->t->x.finished)
         body_failed(c, p->err, p->status, p->why);
     else if (c->state == NP_CONN_EXCHANGE || c->state == NP_CONN_DISCARD)
         np_http_conn_finish(c);
@@ -137,22 +137,22 @@ static size_t run(struct np_http_conn *c, const char *data, size_t n)
 {
     size_t at = 0;
     for (;;) {
-        if (c->state >= NP_CONN_EXCHANGE && c->x.finished && c->state != NP_CONN_CLOSING)
+        if (c->state >= NP_CONN_EXCHANGE && c->t->x.finished && c->state != NP_CONN_CLOSING)
             end_exchange(c);
-        if (np_buf_len(&c->out) >= NP_HTTP_FLUSH_AT) np_http_conn_flush(c);
+        if (np_buf_len(&c->t->out) >= NP_HTTP_FLUSH_AT) np_http_conn_flush(c);
         if (c->doomed || !may_parse(c)) break;
         size_t used = 0;
-        enum np_http1_state before = c->parser.state;
-        enum neap_err err = np_http1_feed(&c->parser, data + at, n - at, &used);
+        enum np_http1_state before = c->t->parser.state;
+        enum neap_err err = np_http1_feed(&c->t->parser, data + at, n - at, &used);
         at += used;
         if (c->state == NP_CONN_CLOSING) break;
         if (err)
             parse_failed(c);
-        else if (c->state == NP_CONN_IDLE && c->parser.state == NP_HTTP1_HEAD)
+        else if (c->state == NP_CONN_IDLE && c->t->parser.state == NP_HTTP1_HEAD)
             np_http_conn_set_state(c, NP_CONN_HEAD);
-        bool over =
-            c->x.finished && (c->state == NP_CONN_EXCHANGE || c->x.body_complete || c->close_after);
-        if (used == 0 && before == c->parser.state && !over) break;
+        bool over = c->t->x.finished &&
+                    (c->state == NP_CONN_EXCHANGE || c->t->x.body_complete || c->close_after);
+        if (used == 0 && before == c->t->parser.state && !over) break;
     }
     return at;
 }
@@ -167,7 +167,7 @@ static enum np_http_timed timed_now(const struct np_http_conn *c)
     case NP_CONN_HEAD:
         return NP_TIMED_HEAD;
     case NP_CONN_EXCHANGE:
-        return may_parse(c) && !c->x.body_complete ? NP_TIMED_BODY : NP_TIMED_NOTHING;
+        return may_parse(c) && !c->t->x.body_complete ? NP_TIMED_BODY : NP_TIMED_NOTHING;
     case NP_CONN_DISCARD:
         return NP_TIMED_BODY;
     case NP_CONN_CLOSING:
@@ -181,7 +181,7 @@ static enum np_http_timed timed_now(const struct np_http_conn *c)
 static void set_timer(struct np_http_conn *c)
 {
     enum np_http_timed was = c->timed;
-    const struct np_http_server_options *o = &c->x.server->opts;
+    const struct np_http_server_options *o = &c->server->opts;
     int64_t span = 0;
     c->timed = timed_now(c);
     if (c->timed == NP_TIMED_IDLE)
@@ -200,12 +200,13 @@ static void settle(struct np_http_conn *c)
     c->corked = false;
     np_http_conn_flush(c);
     if (c->state == NP_CONN_CLOSING) return;
-    if (np_buf_len(&c->in) >= MAX_IN)
+    if (c->t && np_buf_len(&c->t->in) >= MAX_IN)
         np_stream_read_stop(c->stream);
     else if (!c->stream->reading && np_stream_read_start(c->stream))
         np_http_conn_doom(c, NEAP_ECLOSED);
-    np_buf_shrink(&c->in, 0);
+    if (c->t) np_buf_shrink(&c->t->in, 0);
     set_timer(c);
+    np_http_conn_rest(c);
 }
 
 void np_http_conn_on_timer(struct np_timer *t)
@@ -214,7 +215,8 @@ void np_http_conn_on_timer(struct np_timer *t)
     c->corked = true;
     switch (c->timed) {
     case NP_TIMED_IDLE: /* unless it is the peer that is slow to read */
-        if (np_stream_queued(c->stream) == 0 && np_buf_len(&c->in) == 0) np_http_conn_finish(c);
+        if (np_stream_queued(c->stream) == 0 && !(c->t && np_buf_len(&c->t->in)))
+            np_http_conn_finish(c);
         break;
     case NP_TIMED_HEAD:
         np_http_conn_refuse(c, 408, "the request's head did not come in time");
@@ -236,7 +238,7 @@ void np_http_conn_on_timer(struct np_timer *t)
 /* The peer has sent its last byte, and all that could be parsed was. */
 static void after_end(struct np_http_conn *c)
 {
-    if (np_buf_len(&c->in)) return; /* what waits there comes first */
+    if (np_buf_len(&c->t->in)) return; /* what waits there comes first */
     switch (c->state) {
     case NP_CONN_IDLE:
     case NP_CONN_DISCARD:
@@ -246,7 +248,7 @@ static void after_end(struct np_http_conn *c)
         np_http_conn_refuse(c, 400, "the connection ended inside the head");
         break;
     case NP_CONN_EXCHANGE:
-        if (!c->x.body_complete && may_parse(c))
+        if (!c->t->x.body_complete && may_parse(c))
             body_failed(c, NEAP_ECONNRESET, 400, "the connection ended inside the body");
         break;
     case NP_CONN_CLOSING:
@@ -257,19 +259,23 @@ static void after_end(struct np_http_conn *c)
 static void pump(struct np_http_conn *c, const char *data, size_t n)
 {
     struct np_stream *s = c->stream;
+    if (np_http_conn_wake(c)) {
+        np_http_conn_drop(c);
+        return;
+    }
     c->corked = true;
     np_http_conn_lend_out(c);
-    if (np_buf_len(&c->in)) {
-        if (n && np_buf_append(&c->in, data, n)) np_http_conn_doom(c, NEAP_ENOMEM);
-        size_t used = run(c, np_buf_data(&c->in), np_buf_len(&c->in));
-        np_buf_consume(&c->in, used);
-        if (!c->stream) np_http_put_back(s, np_buf_data(&c->in), np_buf_len(&c->in));
+    if (np_buf_len(&c->t->in)) {
+        if (n && np_buf_append(&c->t->in, data, n)) np_http_conn_doom(c, NEAP_ENOMEM);
+        size_t used = run(c, np_buf_data(&c->t->in), np_buf_len(&c->t->in));
+        np_buf_consume(&c->t->in, used);
+        if (!c->stream) np_http_put_back(s, np_buf_data(&c->t->in), np_buf_len(&c->t->in));
     } else {
         size_t used = run(c, data, n);
         if (!c->stream)
             np_http_put_back(s, data + used, n - used);
         else if (used < n && c->state != NP_CONN_CLOSING &&
-                 np_buf_append(&c->in, data + used, n - used))
+                 np_buf_append(&c->t->in, data + used, n - used))
             np_http_conn_doom(c, NEAP_ENOMEM);
     }
     if (!c->stream) return;
@@ -290,14 +296,14 @@ void np_http_conn_on_later(struct np_defer *d)
 
 void np_http_conn_pump_later(struct np_http_conn *c)
 {
-    if (c->state != NP_CONN_CLOSING) np_loop_defer(c->x.server->loop, &c->later);
+    if (c->state != NP_CONN_CLOSING) np_loop_defer(c->server->loop, &c->later);
 }
 
 void np_http_conn_answered(struct np_http_conn *c)
 {
     if (c->corked) return;
     np_http_conn_flush(c);
-    if (np_buf_len(&c->in) || !c->x.body_complete || c->peer_ended) {
+    if (np_buf_len(&c->t->in) || !c->t->x.body_complete || c->peer_ended) {
         np_http_conn_pump_later(c); /* other handlers are not called from inside this one's */
         return;
     }
@@ -314,7 +320,7 @@ static void stream_end(struct np_stream *s)
 {
     struct np_http_conn *c = s->arg;
     c->peer_ended = true;
-    if (c->state == NP_CONN_EXCHANGE && !c->x.finished && c->x.server->opts.abort_on_end)
+    if (c->state == NP_CONN_EXCHANGE && !c->t->x.finished && c->server->opts.abort_on_end)
         np_http_conn_abort(c, NEAP_ECONNRESET);
     else
         pump(c, "", 0);
@@ -325,8 +331,8 @@ static void stream_drain(struct np_stream *s)
     struct np_http_conn *c = s->arg;
     c->corked = true;
     np_http_conn_lend_out(c);
-    if (c->state == NP_CONN_EXCHANGE && c->x.started && !c->x.finished)
-        c->x.handler->on_drain(&c->x);
+    if (c->state == NP_CONN_EXCHANGE && c->t->x.started && !c->t->x.finished)
+        c->t->x.handler->on_drain(&c->t->x);
     pump(c, "", 0);
 }
 

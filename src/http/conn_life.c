@@ -1,12 +1,11 @@
-/* A connection's beginning and end, and the buffers it writes to. Connections are recycled: what a
- * new one needs is there already, mostly. One thread, the loop's. */
+/* A connection's beginning and end, and the buffers it writes to. One thread, the loop's. */
 #include <assert.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "http/server_impl.h"
 
-enum { MAX_SPARE_CONNS = 64, KEEP_SPARE_OUT = 256 * 1024 };
+enum { KEEP_SPARE_OUT = 256 * 1024 };
 
 void np_http_conn_set_state(struct np_http_conn *c, enum np_http_conn_state next)
 {
@@ -26,47 +25,55 @@ void np_http_conn_set_state(struct np_http_conn *c, enum np_http_conn_state next
 
 void np_http_conn_lend_out(struct np_http_conn *c)
 {
-    struct np_http_server *s = c->x.server;
-    if (c->out.cap || !s->spare_out.cap) return;
-    c->out = s->spare_out;
+    struct np_http_server *s = c->server;
+    if (!c->t || c->t->out.cap || !s->spare_out.cap) return;
+    c->t->out = s->spare_out;
     np_buf_init(&s->spare_out);
 }
 
 static void give_out_back(struct np_http_conn *c)
 {
-    struct np_http_server *s = c->x.server;
-    if (np_buf_len(&c->out) || !c->out.cap) return;
-    if (s->spare_out.cap || c->out.cap > KEEP_SPARE_OUT) {
-        np_buf_fini(&c->out);
+    struct np_http_server *s = c->server;
+    if (np_buf_len(&c->t->out) || !c->t->out.cap) return;
+    if (s->spare_out.cap || c->t->out.cap > KEEP_SPARE_OUT) {
+        np_buf_fini(&c->t->out);
     } else {
-        s->spare_out = c->out;
+        s->spare_out = c->t->out;
     }
-    np_buf_init(&c->out);
+    np_buf_init(&c->t->out);
 }
 
 void np_http_conn_flush(struct np_http_conn *c)
 {
-    size_t n = np_buf_len(&c->out);
+    if (!c->t) return;
+    size_t n = np_buf_len(&c->t->out);
     if (n && c->state != NP_CONN_CLOSING) {
-        enum neap_err err = np_stream_write(c->stream, np_buf_data(&c->out), n);
+        enum neap_err err = np_stream_write(c->stream, np_buf_data(&c->t->out), n);
         /* A transport that broke is reported by the stream, after what the peer sent before. */
         if (err && !c->stream->err) np_http_conn_doom(c, err);
     }
-    np_buf_clear(&c->out);
+    np_buf_clear(&c->t->out);
     if (!c->corked) give_out_back(c);
 }
 
 /* --- the end */
+
+/* Whatever it was at is over. */
+static void close_turn(struct np_http_conn *c)
+{
+    np_timer_stop(&c->timer);
+    if (!c->t) return;
+    c->t->x.finished = true;
+    np_http1_pause(&c->t->parser, true);
+}
 
 void np_http_conn_drop(struct np_http_conn *c)
 {
     if (c->state == NP_CONN_CLOSING) return;
     np_http_account_end(c, true);
     np_http_conn_set_state(c, NP_CONN_CLOSING);
-    c->x.finished = true;
-    np_timer_stop(&c->timer);
+    close_turn(c);
     np_defer_cancel(&c->later);
-    np_http1_pause(&c->parser, true);
     np_stream_close(c->stream);
 }
 
@@ -74,7 +81,7 @@ void np_http_conn_doom(struct np_http_conn *c, enum neap_err err)
 {
     if (c->state == NP_CONN_CLOSING || c->doomed) return;
     c->doomed = err;
-    np_loop_defer(c->x.server->loop, &c->later);
+    np_loop_defer(c->server->loop, &c->later);
 }
 
 void np_http_conn_abort(struct np_http_conn *c, enum neap_err why)
@@ -82,11 +89,11 @@ void np_http_conn_abort(struct np_http_conn *c, enum neap_err why)
     if (c->state == NP_CONN_CLOSING) return;
     if (c->state == NP_CONN_EXCHANGE) {
         c->corked = true; /* whatever it writes now goes nowhere */
-        if (!c->x.body_complete) np_http_conn_tell_body_end(c, why);
-        if (!c->x.finished) {
-            c->x.finished = true;
-            if (why == NEAP_ECLOSED && !c->account.status) c->account.status = 503;
-            c->x.handler->on_abort(&c->x, why);
+        if (!c->t->x.body_complete) np_http_conn_tell_body_end(c, why);
+        if (!c->t->x.finished) {
+            c->t->x.finished = true;
+            if (why == NEAP_ECLOSED && !c->t->account.status) c->t->account.status = 503;
+            c->t->x.handler->on_abort(&c->t->x, why);
         }
     }
     np_http_conn_drop(c);
@@ -98,10 +105,8 @@ void np_http_conn_finish(struct np_http_conn *c)
     np_http_account_end(c, false);
     np_http_conn_flush(c);
     np_http_conn_set_state(c, NP_CONN_CLOSING);
-    c->x.finished = true;
-    np_timer_stop(&c->timer);
+    close_turn(c);
     np_defer_cancel(&c->later);
-    np_http1_pause(&c->parser, true);
     np_stream_finish(c->stream, NP_HTTP_LINGER);
 }
 
@@ -109,11 +114,9 @@ void np_http_conn_let_go(struct np_http_conn *c)
 {
     np_http_account_end(c, false);
     np_http_conn_set_state(c, NP_CONN_CLOSING);
-    c->x.finished = true;
+    close_turn(c);
     c->stream = NULL;
-    np_timer_stop(&c->timer);
-    np_http1_pause(&c->parser, true);
-    np_loop_defer(c->x.server->loop, &c->later);
+    np_loop_defer(c->server->loop, &c->later);
 }
 
 void np_http_conn_closed(struct np_stream *s)
@@ -123,20 +126,13 @@ void np_http_conn_closed(struct np_stream *s)
 
 void np_http_conn_gone(struct np_http_conn *c)
 {
-    struct np_http_server *server = c->x.server;
+    struct np_http_server *server = c->server;
     np_list_remove(&c->link);
     server->nconns--;
     if (c->counted) server->nserving--;
-    np_buf_fini(&c->in);
-    np_buf_fini(&c->out);
+    np_http_conn_end_turn(c);
     np_free(c->peer);
-    c->peer = NULL;
-    if (server->nspare < MAX_SPARE_CONNS && !server->closing) {
-        np_list_push_back(&server->spare_conns, &c->link);
-        server->nspare++;
-    } else {
-        np_http_conn_free(c);
-    }
+    np_free(c);
     np_http_server_conn_gone(server);
 }
 
@@ -147,54 +143,19 @@ const struct np_stream *np_http_exchange_stream(struct np_http_exchange *x)
 
 /* --- the beginning */
 
-void np_http_conn_free(struct np_http_conn *c)
-{
-    np_http1_fini(&c->parser);
-    np_arena_fini(&c->arena);
-    np_free(c);
-}
-
-static struct np_http_conn *new_conn(struct np_http_server *s)
-{
-    struct np_link *spare = np_list_pop_front(&s->spare_conns);
-    struct np_http_conn *c;
-    if (spare) {
-        s->nspare--;
-        c = np_container_of(spare, struct np_http_conn, link);
-        uint64_t generation = c->x.generation;
-        memset(&c->x, 0, sizeof c->x);
-        c->x.generation = generation;
-        np_arena_reset(&c->arena);
-        np_http1_next(&c->parser, -1);
-    } else {
-        c = np_calloc(1, sizeof *c);
-        if (!c) return NULL;
-        np_arena_init(&c->arena, 0);
-        np_http1_init(&c->parser, NP_HTTP1_REQUEST, &s->opts.limits, &c->x.head,
-                      &np_http_conn_events, c);
-    }
-    c->x.server = s;
-    c->x.arena = &c->arena;
-    return c;
-}
-
 enum neap_err np_http_conn_open(struct np_http_server *s, struct np_stream *stream,
                                 struct np_http_conn **out)
 {
-    struct np_http_conn *c = new_conn(s);
+    struct np_http_conn *c = np_alloc(sizeof *c);
     if (!c) return NEAP_ENOMEM;
+    *c = (struct np_http_conn){
+        .server = s,
+        .stream = stream,
+        .state = NP_CONN_IDLE,
+        .timed = NP_TIMED_IDLE,
+        .idle_since = np_loop_now(s->loop),
+    };
     np_link_init(&c->link);
-    np_buf_init(&c->in);
-    np_buf_init(&c->out);
-    c->stream = stream;
-    c->state = NP_CONN_IDLE;
-    c->timed = NP_TIMED_IDLE;
-    c->doomed = NEAP_OK;
-    c->requests = c->discarded = 0;
-    c->idle_since = np_loop_now(s->loop);
-    c->corked = c->body_wanted = c->body_told = c->want_continue = false;
-    c->peer_ended = c->close_after = c->counted = false;
-    c->account = (struct np_http_account){.open = false};
     np_defer_init(&c->later, np_http_conn_on_later);
     np_timer_init(&c->timer, s->loop, np_http_conn_on_timer);
     np_timer_set_background(&c->timer, true); /* the stream keeps the loop alive */
@@ -204,7 +165,7 @@ enum neap_err np_http_conn_open(struct np_http_server *s, struct np_stream *stre
     if (!err) err = np_stream_read_start(stream);
     if (err) {
         np_timer_stop(&c->timer);
-        np_http_conn_free(c);
+        np_free(c);
         return err;
     }
     np_stream_set_handler(stream, &np_http_conn_stream, c);

@@ -76,30 +76,30 @@ enum neap_err np_http_check_headers(const struct np_http_header *headers, size_t
 /* How many bytes of the request's body have not come; INT64_MAX when nobody knows. */
 static int64_t body_left(const struct np_http_conn *c)
 {
-    if (c->x.body_complete) return 0;
-    if (c->x.head.chunked) return INT64_MAX;
-    return c->x.head.content_length - (int64_t)c->parser.body_bytes;
+    if (c->t->x.body_complete) return 0;
+    if (c->t->x.head.chunked) return INT64_MAX;
+    return c->t->x.head.content_length - (int64_t)c->t->parser.body_bytes;
 }
 
 /* Whether another request may follow this one. */
 static bool keeps_alive(const struct np_http_conn *c, const struct answer *a)
 {
-    const struct np_http_server *s = c->x.server;
+    const struct np_http_server *s = c->server;
     if (s->closing && !s->successor) return false;
-    if (!c->x.head.keep_alive || c->close_after || a->given.close) return false;
+    if (!c->t->x.head.keep_alive || c->close_after || a->given.close) return false;
     if (s->opts.max_requests && c->requests >= s->opts.max_requests) return false;
     if (a->framing == NP_FRAMING_CLOSE) return false;
-    if (c->x.body_complete) return true;
+    if (c->t->x.body_complete) return true;
     if (c->want_continue) return false; /* nobody knows whether the body will come */
-    return c->body_wanted || c->x.head.chunked || body_left(c) <= (int64_t)NP_HTTP_MAX_DISCARD;
+    return c->body_wanted || c->t->x.head.chunked || body_left(c) <= (int64_t)NP_HTTP_MAX_DISCARD;
 }
 
 static enum np_http_framing framing_of(const struct np_http_conn *c, const struct answer *a)
 {
-    if (c->x.head.method == HTTP_HEAD || a->status == 204 || a->status == 304)
+    if (c->t->x.head.method == HTTP_HEAD || a->status == 204 || a->status == 304)
         return NP_FRAMING_NONE;
     if (a->length >= 0) return NP_FRAMING_LENGTH;
-    return c->x.head.minor > 0 ? NP_FRAMING_CHUNKED : NP_FRAMING_CLOSE;
+    return c->t->x.head.minor > 0 ? NP_FRAMING_CHUNKED : NP_FRAMING_CLOSE;
 }
 
 /* --- the head */
@@ -165,7 +165,7 @@ static enum neap_err write_rest(struct np_http_conn *c, const struct answer *a)
 {
     enum { OWN_MAX = 96 };
     char *at;
-    enum neap_err err = np_buf_reserve(&c->out, a->given.bytes + OWN_MAX, &at);
+    enum neap_err err = np_buf_reserve(&c->t->out, a->given.bytes + OWN_MAX, &at);
     if (err) return err;
     char *start = at;
     for (size_t i = 0; i < a->nheaders; i++) {
@@ -181,7 +181,7 @@ static enum neap_err write_rest(struct np_http_conn *c, const struct answer *a)
             at = PUT(at, "Content-Length: ");
             at = put_number(at, (uint64_t)a->length);
             at = PUT(at, "\r\n");
-        } else if (c->x.head.minor > 0) {
+        } else if (c->t->x.head.minor > 0) {
             at = PUT(at, "Transfer-Encoding: chunked\r\n");
         }
     }
@@ -189,37 +189,37 @@ static enum neap_err write_rest(struct np_http_conn *c, const struct answer *a)
         at = PUT(at, "Connection: upgrade\r\n");
     if (!a->keep_alive)
         at = PUT(at, "Connection: close\r\n");
-    else if (c->x.head.minor == 0)
+    else if (c->t->x.head.minor == 0)
         at = PUT(at, "Connection: keep-alive\r\n");
     at = PUT(at, "\r\n");
-    np_buf_added(&c->out, (size_t)(at - start));
+    np_buf_added(&c->t->out, (size_t)(at - start));
     return NEAP_OK;
 }
 
 /* Writes the head, or nothing. */
 static enum neap_err write_head(struct np_http_conn *c, struct answer *a)
 {
-    if (c->state != NP_CONN_EXCHANGE || c->x.finished) return NEAP_ECLOSED;
-    if (c->x.started || a->status < 200 || a->status > 999) return NEAP_EINVAL;
-    if (c->x.head.method == HTTP_CONNECT && a->status < 300) return NEAP_EINVAL; /* a tunnel's */
+    if (c->state != NP_CONN_EXCHANGE || c->t->x.finished) return NEAP_ECLOSED;
+    if (c->t->x.started || a->status < 200 || a->status > 999) return NEAP_EINVAL;
+    if (c->t->x.head.method == HTTP_CONNECT && a->status < 300) return NEAP_EINVAL; /* a tunnel's */
     enum neap_err err = np_http_check_headers(a->headers, a->nheaders, &a->given);
     if (err) return err;
     a->framing = framing_of(c, a);
     a->keep_alive = keeps_alive(c, a);
     np_http_conn_lend_out(c);
-    size_t before = np_buf_len(&c->out);
+    size_t before = np_buf_len(&c->t->out);
     if (a->given.date || a->given.server)
-        err = write_lines(c->x.server, &c->out, a->status, !a->given.date, !a->given.server);
+        err = write_lines(c->server, &c->t->out, a->status, !a->given.date, !a->given.server);
     else
-        err = np_http_write_prefix(c->x.server, &c->out, a->status);
+        err = np_http_write_prefix(c->server, &c->t->out, a->status);
     if (!err) err = write_rest(c, a);
     if (err) {
-        c->out.tail = c->out.head + before;
+        c->t->out.tail = c->t->out.head + before;
         return err;
     }
     if (!a->keep_alive) c->close_after = true;
-    c->framing = a->framing;
-    c->x.started = true;
+    c->t->framing = a->framing;
+    c->t->x.started = true;
     np_http_account_head(c, a->status);
     return NEAP_OK;
 }
@@ -230,16 +230,16 @@ static enum neap_err write_head(struct np_http_conn *c, struct answer *a)
 static enum neap_err write_through(struct np_http_conn *c, const char *p, size_t n,
                                    const char *tail, size_t tn)
 {
-    struct np_slice v[3] = {{np_buf_data(&c->out), np_buf_len(&c->out)}, {p, n}, {tail, tn}};
+    struct np_slice v[3] = {{np_buf_data(&c->t->out), np_buf_len(&c->t->out)}, {p, n}, {tail, tn}};
     enum neap_err err = np_stream_writev(c->stream, v, 3);
-    if (!err) np_buf_clear(&c->out);
+    if (!err) np_buf_clear(&c->t->out);
     return err;
 }
 
 bool np_http_conn_is_full(const struct np_http_conn *c, size_t n)
 {
     const struct np_stream *s = c->stream;
-    size_t has = np_stream_queued(s) + np_buf_len(&c->out);
+    size_t has = np_stream_queued(s) + np_buf_len(&c->t->out);
     return n > s->max_queue || has > s->max_queue - n;
 }
 
@@ -251,16 +251,17 @@ enum neap_err np_http_respond(struct np_http_exchange *x, int status,
     struct answer a = {status, headers, nheaders, (int64_t)n, .keep_alive = false};
     if (x->finished) return NEAP_ECLOSED;
     if (np_http_conn_is_full(c, n + NP_HTTP_FLUSH_AT)) return NEAP_ELIMIT;
-    size_t before = np_buf_len(&c->out);
+    size_t before = np_buf_len(&c->t->out);
     bool close_before = c->close_after;
     enum neap_err err = write_head(c, &a);
     if (err) return err;
     if (a.framing == NP_FRAMING_LENGTH && n > 0)
-        err = n <= COPY_MAX ? np_buf_append(&c->out, body, n) : write_through(c, body, n, NULL, 0);
+        err =
+            n <= COPY_MAX ? np_buf_append(&c->t->out, body, n) : write_through(c, body, n, NULL, 0);
     if (err) {
-        if (!c->stream->err) c->out.tail = c->out.head + before;
+        if (!c->stream->err) c->t->out.tail = c->t->out.head + before;
         x->started = false;
-        c->account.status = 0;
+        c->t->account.status = 0;
         c->close_after = close_before;
         return err;
     }
@@ -276,7 +277,7 @@ enum neap_err np_http_start(struct np_http_exchange *x, int status,
     struct answer a = {status, headers, nheaders, length < 0 ? -1 : length, .keep_alive = false};
     enum neap_err err = write_head(c, &a);
     if (err) return err;
-    c->left = a.framing == NP_FRAMING_LENGTH ? (uint64_t)a.length : 0;
+    c->t->left = a.framing == NP_FRAMING_LENGTH ? (uint64_t)a.length : 0;
     if (!c->corked) np_http_conn_pump_later(c);
     return NEAP_OK;
 }
@@ -284,18 +285,18 @@ enum neap_err np_http_start(struct np_http_exchange *x, int status,
 static enum neap_err append_piece(struct np_http_conn *c, const char *p, size_t n, bool chunked)
 {
     char head[NP_HTTP_CHUNK_HEAD];
-    size_t before = np_buf_len(&c->out);
+    size_t before = np_buf_len(&c->t->out);
     enum neap_err err;
     if (n <= COPY_MAX) {
-        if (chunked) return np_http_write_chunk(&c->out, p, n);
-        return np_buf_append(&c->out, p, n);
+        if (chunked) return np_http_write_chunk(&c->t->out, p, n);
+        return np_buf_append(&c->t->out, p, n);
     }
     if (chunked) {
-        err = np_buf_append(&c->out, head, np_http_chunk_head(head, n));
+        err = np_buf_append(&c->t->out, head, np_http_chunk_head(head, n));
         if (err) return err;
     }
     err = write_through(c, p, n, "\r\n", chunked ? 2 : 0);
-    if (err && !c->stream->err) c->out.tail = c->out.head + before;
+    if (err && !c->stream->err) c->t->out.tail = c->t->out.head + before;
     return err;
 }
 
@@ -305,14 +306,14 @@ enum neap_err np_http_write(struct np_http_exchange *x, const char *p, size_t n)
     if (x->finished || c->state != NP_CONN_EXCHANGE) return NEAP_ECLOSED;
     if (!x->started) return NEAP_EINVAL;
     if (c->stream->err) return c->stream->err;
-    if (n == 0 || c->framing == NP_FRAMING_NONE) return NEAP_OK;
-    if (c->framing == NP_FRAMING_LENGTH && n > c->left) return NEAP_EINVAL;
+    if (n == 0 || c->t->framing == NP_FRAMING_NONE) return NEAP_OK;
+    if (c->t->framing == NP_FRAMING_LENGTH && n > c->t->left) return NEAP_EINVAL;
     if (np_http_conn_is_full(c, n + NP_HTTP_CHUNK_HEAD + 2)) return NEAP_ELIMIT;
     np_http_conn_lend_out(c);
-    enum neap_err err = append_piece(c, p, n, c->framing == NP_FRAMING_CHUNKED);
+    enum neap_err err = append_piece(c, p, n, c->t->framing == NP_FRAMING_CHUNKED);
     if (err) return err;
-    if (c->framing == NP_FRAMING_LENGTH) c->left -= n;
-    if (np_buf_len(&c->out) >= NP_HTTP_FLUSH_AT)
+    if (c->t->framing == NP_FRAMING_LENGTH) c->t->left -= n;
+    if (np_buf_len(&c->t->out) >= NP_HTTP_FLUSH_AT)
         np_http_conn_flush(c);
     else if (!c->corked)
         np_http_conn_pump_later(c);
@@ -321,15 +322,15 @@ enum neap_err np_http_write(struct np_http_exchange *x, const char *p, size_t n)
 
 bool np_http_writable(const struct np_http_exchange *x)
 {
-    const struct np_http_conn *c = (const struct np_http_conn *)x;
+    const struct np_http_conn *c = ((const struct np_http_turn *)x)->c;
     return !x->finished && np_stream_writable(c->stream);
 }
 
 /* The last chunk is written, or there is none. */
 static void finished(struct np_http_conn *c)
 {
-    struct np_http_exchange *x = &c->x;
-    if (c->framing == NP_FRAMING_LENGTH && c->left > 0) c->close_after = true;
+    struct np_http_exchange *x = &c->t->x;
+    if (c->t->framing == NP_FRAMING_LENGTH && c->t->left > 0) c->close_after = true;
     if (!x->body_complete && body_left(c) > (int64_t)NP_HTTP_MAX_DISCARD && !x->head.chunked)
         c->close_after = true;
     x->finished = true;
@@ -342,7 +343,8 @@ void np_http_finish(struct np_http_exchange *x)
     if (x->finished || c->state != NP_CONN_EXCHANGE) return;
     if (!x->started && np_http_respond(x, 204, NULL, 0, NULL, 0) == NEAP_OK) return;
     np_http_conn_lend_out(c);
-    if (!x->started || (c->framing == NP_FRAMING_CHUNKED && np_http_write_last_chunk(&c->out)))
+    if (!x->started ||
+        (c->t->framing == NP_FRAMING_CHUNKED && np_http_write_last_chunk(&c->t->out)))
         np_http_conn_drop(c);
     else
         finished(c);
@@ -366,7 +368,7 @@ enum neap_err np_http_finish_with(struct np_http_exchange *x, const struct np_ht
     enum neap_err err = check_trailers(trailers, n);
     if (err) return err;
     np_http_conn_lend_out(c);
-    if (c->framing == NP_FRAMING_CHUNKED) err = np_http_write_trailer(&c->out, trailers, n);
+    if (c->t->framing == NP_FRAMING_CHUNKED) err = np_http_write_trailer(&c->t->out, trailers, n);
     if (!err) finished(c);
     return err;
 }
@@ -375,7 +377,7 @@ void np_http_abort(struct np_http_exchange *x)
 {
     struct np_http_conn *c = np_http_conn_of(x);
     if (x->finished || c->state != NP_CONN_EXCHANGE) return;
-    if (!c->account.status) c->account.status = 500;
+    if (!c->t->account.status) c->t->account.status = 500;
     np_http_conn_flush(c); /* what it did say leaves */
     np_http_conn_drop(c);
 }
@@ -387,7 +389,7 @@ void np_http_body_start(struct np_http_exchange *x)
     struct np_http_conn *c = np_http_conn_of(x);
     if (x->finished || c->state != NP_CONN_EXCHANGE || c->body_told) return;
     c->body_wanted = true;
-    np_http1_pause(&c->parser, false);
+    np_http1_pause(&c->t->parser, false);
     if (c->want_continue) np_http_conn_say_continue(c);
     if (!c->corked) np_http_conn_pump_later(c);
 }
@@ -396,7 +398,7 @@ void np_http_body_stop(struct np_http_exchange *x)
 {
     struct np_http_conn *c = np_http_conn_of(x);
     if (x->finished || c->state != NP_CONN_EXCHANGE || x->body_complete) return;
-    np_http1_pause(&c->parser, true);
+    np_http1_pause(&c->t->parser, true);
 }
 
 const char *np_http_exchange_peer_name(struct np_http_exchange *x)

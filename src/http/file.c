@@ -46,11 +46,11 @@ static enum neap_err write_piece(struct np_http_conn *c, const struct np_file *f
 /* What was written before leaves, if it may be with the first of the file. */
 static void flush(struct np_http_conn *c)
 {
-    size_t n = np_buf_len(&c->out);
+    size_t n = np_buf_len(&c->t->out);
     if (!n) return;
-    enum neap_err err = np_stream_write_more(c->stream, np_buf_data(&c->out), n);
+    enum neap_err err = np_stream_write_more(c->stream, np_buf_data(&c->t->out), n);
     if (err && !c->stream->err) np_http_conn_doom(c, err);
-    np_buf_clear(&c->out);
+    np_buf_clear(&c->t->out);
 }
 
 enum neap_err np_http_send_file(struct np_http_exchange *x, const struct np_file *f,
@@ -60,7 +60,7 @@ enum neap_err np_http_send_file(struct np_http_exchange *x, const struct np_file
     size_t sent = 0;
     *taken = 0;
     if (x->finished || c->state != NP_CONN_EXCHANGE) return NEAP_ECLOSED;
-    if (!x->started || c->framing != NP_FRAMING_LENGTH || n > c->left) return NEAP_EINVAL;
+    if (!x->started || c->t->framing != NP_FRAMING_LENGTH || n > c->t->left) return NEAP_EINVAL;
     if (c->stream->err) return c->stream->err;
     flush(c);
     if (c->doomed) return c->doomed;
@@ -69,7 +69,7 @@ enum neap_err np_http_send_file(struct np_http_exchange *x, const struct np_file
     enum neap_err err = np_stream_send_file(c->stream, f->fd, (int64_t)offset, most, &sent);
     *taken = sent;
     if (err == NEAP_ENOTSUP || (!err && sent == 0)) err = write_piece(c, f, offset, n, taken);
-    c->left -= *taken;
+    c->t->left -= *taken;
     return err;
 }
 
@@ -188,6 +188,7 @@ static struct sending *keep(const struct sending *now)
         if (text->n && !(text->p = np_arena_strndup(arena, text->p, text->n))) return NULL;
     }
     if (s->after.n && !(s->after.p = np_arena_strndup(arena, s->after.p, s->after.n))) return NULL;
+    if (np_file_own(&s->file)) return NULL;
     np_defer_init(&s->later, on_later);
     return s;
 }
@@ -241,7 +242,7 @@ enum neap_err np_http_respond_file(struct np_http_exchange *x, int status,
     np_defer_init(&first.later, on_later);
     x->handler = &file_handler;
     x->user = NULL;
-    if (np_http_conn_of(x)->framing == NP_FRAMING_LENGTH) {
+    if (np_http_conn_of(x)->t->framing == NP_FRAMING_LENGTH) {
         send_first(&first);
     } else { /* HEAD, or a status without a body */
         np_file_close(&first.file);

@@ -44,7 +44,7 @@ static enum neap_err check_switch(const struct np_http_exchange *x,
 static enum neap_err check(const struct np_http_conn *c, int status,
                            const struct np_http_header *headers, size_t n)
 {
-    const struct np_http_exchange *x = &c->x;
+    const struct np_http_exchange *x = &c->t->x;
     struct np_http_given given = {0};
     if (x->finished || c->state != NP_CONN_EXCHANGE || c->doomed || c->stream->err)
         return NEAP_ECLOSED;
@@ -65,15 +65,15 @@ static enum neap_err check(const struct np_http_conn *c, int status,
 static enum neap_err write_head(struct np_http_conn *c, int status,
                                 const struct np_http_header *headers, size_t n)
 {
-    size_t before = np_buf_len(&c->out);
-    enum neap_err err = np_http_write_prefix(c->x.server, &c->out, status);
+    size_t before = np_buf_len(&c->t->out);
+    enum neap_err err = np_http_write_prefix(c->server, &c->t->out, status);
     for (size_t i = 0; i < n && !err; i++) {
-        err = np_http_write_header(&c->out, headers[i].name.p, headers[i].name.n,
+        err = np_http_write_header(&c->t->out, headers[i].name.p, headers[i].name.n,
                                    headers[i].value.p, headers[i].value.n);
     }
-    if (!err && status == 101) err = np_buf_append_str(&c->out, "Connection: upgrade\r\n");
-    if (!err) err = np_buf_append(&c->out, "\r\n", 2);
-    if (err) c->out.tail = c->out.head + before;
+    if (!err && status == 101) err = np_buf_append_str(&c->t->out, "Connection: upgrade\r\n");
+    if (!err) err = np_buf_append(&c->t->out, "\r\n", 2);
+    if (err) c->t->out.tail = c->t->out.head + before;
     return err;
 }
 
@@ -86,12 +86,13 @@ enum neap_err np_http_upgrade(struct np_http_exchange *x, int status,
     enum neap_err err = check(c, status, headers, n);
     if (err) return err;
     np_http_conn_lend_out(c);
-    size_t before = np_buf_len(&c->out);
+    size_t before = np_buf_len(&c->t->out);
     err = write_head(c, status, headers, n);
-    if (!err && !c->corked) err = np_stream_unread(s, np_buf_data(&c->in), np_buf_len(&c->in));
+    if (!err && !c->corked)
+        err = np_stream_unread(s, np_buf_data(&c->t->in), np_buf_len(&c->t->in));
     if (!err) err = np_stream_set_timeouts(s, 0, 0, 0);
     if (err) {
-        c->out.tail = c->out.head + before;
+        c->t->out.tail = c->t->out.head + before;
         return err;
     }
     np_http_account_head(c, status);

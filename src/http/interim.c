@@ -30,7 +30,7 @@ enum neap_err np_http_inform(struct np_http_exchange *x, int status,
     if (x->head.minor == 0) return NEAP_OK; /* it would not be understood */
     if (np_http_conn_is_full(c, given.bytes + NP_HTTP_FLUSH_AT)) return NEAP_ELIMIT;
     np_http_conn_lend_out(c);
-    err = write_interim(&c->out, status, headers, n);
+    err = write_interim(&c->t->out, status, headers, n);
     if (err) return err;
     if (status == 100) c->want_continue = false;
     if (!c->corked) np_http_conn_flush(c);
@@ -40,9 +40,9 @@ enum neap_err np_http_inform(struct np_http_exchange *x, int status,
 void np_http_conn_say_continue(struct np_http_conn *c)
 {
     c->want_continue = false;
-    if (c->x.started || np_buf_len(&c->in)) return; /* too late, or it did not wait */
+    if (c->t->x.started || np_buf_len(&c->t->in)) return; /* too late, or it did not wait */
     np_http_conn_lend_out(c);
     /* Without memory for it the client goes on by itself, after a while. */
-    if (write_interim(&c->out, 100, NULL, 0)) return;
+    if (write_interim(&c->t->out, 100, NULL, 0)) return;
     if (!c->corked) np_http_conn_flush(c);
 }

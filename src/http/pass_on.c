@@ -9,7 +9,7 @@
 
 void np_http_conn_pass_on(struct np_http_conn *c)
 {
-    struct np_http_server *from = c->x.server;
+    struct np_http_server *from = c->server;
     struct np_http_server *to = from->successor;
     if (!to) return;
     while (to->successor)
@@ -20,8 +20,11 @@ void np_http_conn_pass_on(struct np_http_conn *c)
     np_list_push_back(&to->conns, &c->link);
     to->nconns++;
     if (c->counted) to->nserving++;
-    c->x.server = to;
-    c->parser.limits = to->opts.limits;
+    c->server = to;
+    if (c->t) {
+        c->t->x.server = to;
+        c->t->parser.limits = to->opts.limits;
+    }
     if (from->opts.write_timeout != to->opts.write_timeout &&
         np_stream_set_timeouts(c->stream, 0, to->opts.write_timeout, 0))
         np_http_conn_doom(c, NEAP_ENOMEM);

@@ -30,8 +30,8 @@ static void free_server(struct np_http_server *s)
 {
     struct np_link *l;
     np_http_server_leave_succession(s);
-    while ((l = np_list_pop_front(&s->spare_conns)))
-        np_http_conn_free(np_container_of(l, struct np_http_conn, link));
+    while ((l = np_list_pop_front(&s->spare_turns)))
+        np_http_turn_free(np_container_of(l, struct np_http_turn, spare));
     np_timer_stop(&s->grace);
     np_timer_stop(&s->cooling);
     np_tls_context_unref(s->opts.tls);
@@ -86,7 +86,7 @@ static void end_idle(struct np_http_server *s)
     bool warm = false;
     np_list_each_safe (pos, tmp, &s->conns) {
         struct np_http_conn *c = np_container_of(pos, struct np_http_conn, link);
-        if (c->state != NP_CONN_IDLE || np_buf_len(&c->in)) continue;
+        if (c->state != NP_CONN_IDLE || (c->t && np_buf_len(&c->t->in))) continue;
         if (c->idle_since > cold)
             warm = true;
         else
@@ -317,7 +317,7 @@ enum neap_err np_http_server_new(struct np_loop *loop, const struct np_http_serv
     np_link_init(&s->predecessors);
     np_link_init(&s->succession);
     np_link_init(&s->conns);
-    np_link_init(&s->spare_conns);
+    np_link_init(&s->spare_turns);
     np_timer_init(&s->grace, loop, on_grace);
     np_timer_init(&s->cooling, loop, on_cool);
     np_defer_init(&s->later, on_later);

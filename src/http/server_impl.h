@@ -3,6 +3,7 @@
  *   server.c    listeners, life, draining
  *   conn.c      a connection's turns: bytes in, parsing, handlers, timeouts
  *   conn_life.c its beginning and end, its buffers
+ *   turn.c      what it has only while there is a request
  *   exchange.c  bytes out: answers
  *   interim.c   1xx
  *   hand_over.c connections that stop being HTTP
@@ -50,7 +51,7 @@ struct np_http_server {
     struct np_proxied *proxied; /* in front of them, or NULL */
     struct np_forwarded_policy forwarded;
     struct np_rng ids; /* of requests */
-    struct np_link spare_conns;
+    struct np_link spare_turns;
     size_t nspare;
     struct np_buf spare_out; /* lent to the connection that is being read from */
     struct np_http_date date;
@@ -96,40 +97,60 @@ struct np_http_account {
     bool open, has_head;
 };
 
-struct np_http_conn {
-    struct np_http_exchange x; /* first: an exchange is its connection */
-    struct np_link link;
-    struct np_stream *stream;
+struct np_http_conn;
+
+/* What a connection needs while there is a request, or a part of one. Between requests it has none:
+ * then it is small, and these go round among those that are busy. */
+struct np_http_turn {
+    struct np_http_exchange x; /* first: an exchange is its turn */
+    struct np_http_conn *c;
+    struct np_link spare; /* among the server's */
     struct np_http1_parser parser;
     struct np_arena arena;
     struct np_buf in;  /* read and not parsed yet, bounded */
     struct np_buf out; /* written and not handed to the stream yet */
+    size_t discarded;
+    enum np_http_framing framing;
+    uint64_t left; /* of a streamed answer with a length */
+    struct np_http_account account;
+};
+
+struct np_http_conn {
+    struct np_http_server *server;
+    struct np_http_turn *t; /* NULL only while idle, or closing */
+    struct np_link link;
+    struct np_stream *stream;
     struct np_timer timer;
     struct np_defer later; /* runs np_http_conn_pump */
-    enum np_http_conn_state state;
-    enum np_http_timed timed;
-    enum neap_err doomed; /* to be broken off from the loop, for this reason */
     uint64_t requests;
     uint64_t timed_head; /* `requests` when the timer was set */
     int64_t idle_since;  /* loop time of its beginning, or of its last answer's end */
-    size_t discarded;
-    bool corked;      /* what is written leaves when the present callback is over */
-    bool body_wanted; /* np_http_body_start */
-    bool body_told;   /* on_body_end was called */
+    char *peer;          /* its name, once somebody has asked; or NULL */
+    enum np_http_conn_state state;
+    enum np_http_timed timed;
+    enum neap_err doomed; /* to be broken off from the loop, for this reason */
+    bool corked;          /* what is written leaves when the present callback is over */
+    bool body_wanted;     /* np_http_body_start */
+    bool body_told;       /* on_body_end was called */
     bool want_continue;
     bool peer_ended;
     bool close_after; /* the answer */
     bool counted;     /* in nserving */
-    enum np_http_framing framing;
-    uint64_t left; /* of a streamed answer with a length */
-    char *peer;    /* its name, once somebody has asked; or NULL */
-    struct np_http_account account;
 };
 
 static inline struct np_http_conn *np_http_conn_of(struct np_http_exchange *x)
 {
-    return (struct np_http_conn *)x;
+    return ((struct np_http_turn *)x)->c;
 }
+
+/* turn.c */
+/* Gives it a turn, unless it has one. NEAP_ENOMEM. */
+NEAP_MUST_CHECK enum neap_err np_http_conn_wake(struct np_http_conn *c);
+/* Takes it back if there is nothing of a request. */
+void np_http_conn_rest(struct np_http_conn *c);
+/* Takes it back, whatever there is. */
+void np_http_conn_end_turn(struct np_http_conn *c);
+void np_http_turn_free(struct np_http_turn *t);
 
 /* conn_life.c */
 /* Takes the stream over; the caller keeps it on failure. */
