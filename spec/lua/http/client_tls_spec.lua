@@ -113,6 +113,20 @@ describe("http.client over TLS", function()
     assert.equal("none", client:get("/").body)
   end)
 
+  it("sends cookies that are for https to https alone", function()
+    local function tell(req)
+      if req.path == "/set" then
+        return 200, "", { ["set-cookie"] = { "safe=1; Path=/; Secure", "any=2; Path=/" } }
+      end
+      return req.headers.cookie or "none"
+    end
+    local base, plain = serve(tell, here), serve(tell)
+    local client = trusting { cookies = true }
+    assert(client:get(base .. "/set"))
+    assert.equal("safe=1; any=2", client:get(base .. "/").body)
+    assert.equal("any=2", client:get(plain .. "/").body)
+  end)
+
   it("says that the handshake took too long", function()
     local listener = assert(tcp.listen({ port = 0 }, function(s)
       while s:read() do end
