@@ -201,7 +201,7 @@ keep = setmetatable({}, { __gc = function()
   print(pcall(balancer.new, "p2c", { service = "x" }))
 end })
 LUA
-run --sandbox "$tmp/app/late.lua"
+run "$tmp/app/late.lua"
 equal "$(sort -u <<<"$out")" "refused" "$err"
 equal "$err" ""
 equal "$code" 0

@@ -110,7 +110,11 @@ local attempts = {
       setmetatable({}, { __gc = function() f = io.open end })
       f = f or io.open
       f()]],
-    "io.open is not available" },
+    "a finaliser %(__gc%) is not available" },
+  { [[local meta = { __gc = false }
+      setmetatable({}, meta)
+      meta.__gc = print]],
+    "a finaliser %(__gc%) is not available" },
   { [[xpcall(error, function() io.open() end)
       local _, err = xpcall(error, function() return io.open end)
       err()]],

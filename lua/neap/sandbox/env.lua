@@ -4,6 +4,7 @@
 
 local find = string.find
 local getmetatable, setmetatable, rawset, load = getmetatable, setmetatable, rawset, load
+local rawget = rawget
 
 local M = {}
 
@@ -116,11 +117,20 @@ local function guarded_rawset(t, k, v)
   return rawset(t, k, v)
 end
 
+-- A finaliser runs inside of whatever asks for memory, where the watchdog's hook does not reach: who is not
+-- trusted gets none. Whether there is one is decided when the metatable is set.
+local function guarded_setmetatable(t, meta)
+  if type(meta) == "table" and rawget(meta, "__gc") ~= nil then
+    error("a finaliser (__gc) is not available in a sandbox", 2)
+  end
+  return setmetatable(t, meta)
+end
+
 -- The host's own metatables, which error objects have too, are not for a guest to see.
 local function own_metatables(env)
   local own = setmetatable({}, { __mode = "k" })
   function env.setmetatable(t, meta)
-    local done = setmetatable(t, meta)
+    local done = guarded_setmetatable(t, meta)
     if type(meta) == "table" then own[meta] = true end
     return done
   end
@@ -151,6 +161,7 @@ function M.new(strict)
   env.io = make_io(strict)
   env.debug = refusing("debug.", REFUSED.debug, { traceback = debug.traceback })
   env.rawset = guarded_rawset
+  env.setmetatable = guarded_setmetatable
   env.load = make_load(env)
   env.loadstring = nil
   env.loadfile, env.dofile = refuse "loadfile", refuse "dofile"
