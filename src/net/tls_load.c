@@ -57,7 +57,7 @@ static int give_password(char *buf, int size, int writing, void *arg)
 static enum neap_err load_chain(SSL_CTX *ctx, const char *source, X509 **leaf,
                                 struct neap_errinfo *info)
 {
-    BIO *b;
+    BIO *b = NULL;
     enum neap_err err = open_source(source, &b, info);
     if (err) return err;
     X509 *cert = PEM_read_bio_X509_AUX(b, NULL, give_password, NULL);
@@ -85,7 +85,7 @@ static enum neap_err load_key(SSL_CTX *ctx, const struct np_tls_cert_source *s,
                               struct neap_errinfo *info)
 {
     const char *source = s->key ? s->key : s->cert;
-    BIO *b;
+    BIO *b = NULL;
     enum neap_err err = open_source(source, &b, info);
     if (err) return err;
     EVP_PKEY *key = PEM_read_bio_PrivateKey(b, NULL, give_password, (void *)s->password);
@@ -191,7 +191,7 @@ static void name_issuers(SSL_CTX *ctx, const char *source)
 static enum neap_err load_crl(SSL_CTX *ctx, const char *source, bool all, struct neap_errinfo *info)
 {
     X509_STORE *store = SSL_CTX_get_cert_store(ctx);
-    BIO *b;
+    BIO *b = NULL;
     enum neap_err err = open_source(source, &b, info);
     if (err) return err;
     unsigned n = 0;
