@@ -108,6 +108,7 @@ enum neap_err np_dns_channel(struct np_loop *loop, struct np_dns **out)
     np_link_init(&dns->socks);
     np_timer_init(&dns->timer, loop, on_timer);
     np_dns_cache_init(&dns->cache);
+    np_link_init(&dns->questions);
     struct ares_options opts = {.sock_state_cb = on_sock_state, .sock_state_cb_data = dns};
     int rc = ares_init_options(&dns->channel, &opts, ARES_OPT_SOCK_STATE_CB);
     if (rc != ARES_SUCCESS) {

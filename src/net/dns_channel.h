@@ -19,7 +19,8 @@ struct np_dns {
     struct np_link socks; /* of struct sock */
     struct np_timer timer;
     struct np_dns_cache cache;
-    size_t wanted; /* lookups whose answers somebody waits for */
+    struct np_link questions; /* c-ares is at; of struct np_dns_question */
+    size_t wanted;            /* … whose answers somebody waits for */
 };
 
 /* The loop's, made at the first call: reads resolv.conf, which takes a moment. */

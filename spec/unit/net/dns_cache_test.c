@@ -144,6 +144,38 @@ static void a_server_is_asked_once(void **state)
     dns_server_stop(f, &s);
 }
 
+static void who_asks_the_same_at_once_shares_the_answer(void **state)
+{
+    static const struct dns_record names[] = {{"a.test", DNS_A, "192.0.2.1", 0},
+                                              {NULL, 0, NULL, 0}};
+    struct fix *f = *state;
+    struct dns_server s;
+    struct answer a[4] = {{0}};
+    dns_server_start(f, &s, names);
+    for (int i = 0; i < 4; i++)
+        assert_ok(np_dns_resolve(&f->loop, i == 2 ? "A.test" : "a.test", AF_INET, i, on_addrs,
+                                 &a[i], &a[i].q));
+    np_dns_cancel(a[0].q);
+    np_dns_cancel(a[0].q);
+    run_until(f, a[0].calls && a[1].calls && a[2].calls && a[3].calls);
+    assert_err(a[0].err, NEAP_ECANCELED);
+    for (int i = 1; i < 4; i++) {
+        assert_ok(a[i].err);
+        assert_int_equal(a[i].port, i);
+        assert_int_equal(a[i].calls, 1);
+    }
+    assert_int_equal(s.asked, 1);
+    /* A question that nobody waits for any more is there for who comes next, or given up. */
+    a[0] = a[1] = (struct answer){0};
+    assert_ok(np_dns_resolve(&f->loop, "a.test", AF_INET, 1, on_addrs, &a[0], &a[0].q));
+    np_dns_cancel(a[0].q);
+    assert_ok(np_dns_resolve(&f->loop, "a.test", AF_INET, 1, on_addrs, &a[1], &a[1].q));
+    run_until(f, a[0].calls && a[1].calls);
+    assert_err(a[0].err, NEAP_ECANCELED);
+    assert_ok(a[1].err);
+    dns_server_stop(f, &s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +184,8 @@ int main(void)
         cmocka_unit_test(who_was_not_asked_for_the_longest_goes_first),
         cmocka_unit_test(lost_memory_loses_no_more_than_the_name),
         cmocka_unit_test_setup_teardown(a_server_is_asked_once, fix_setup, fix_teardown),
+        cmocka_unit_test_setup_teardown(who_asks_the_same_at_once_shares_the_answer, fix_setup,
+                                        fix_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
