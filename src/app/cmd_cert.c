@@ -446,7 +446,7 @@ static int read_verb(struct maker *m, const struct np_app *app, const struct ver
 int np_cmd_cert(struct np_app *app)
 {
     struct maker m = {.args = &app->cert};
-    const struct verb *verb;
+    const struct verb *verb = NULL;
     int code = read_verb(&m, app, &verb);
     if (code) return code;
     enum neap_err err = read_args(&m);
