@@ -39,7 +39,9 @@ local event_schema = schema.new {
 
 -- Every line of a text behind a field's name: nothing in it can end the event or begin another.
 local function lines(name, text)
-  return name .. text:gsub("\r\n?", "\n"):gsub("\n", "\n" .. name) .. "\n"
+  if text:find("\r", 1, true) then text = text:gsub("\r\n?", "\n") end
+  if text:find("\n", 1, true) then text = text:gsub("\n", "\n" .. name) end
+  return name .. text .. "\n"
 end
 
 ---An event as it goes over the wire.
