@@ -188,6 +188,7 @@ static struct sending *keep(const struct sending *now)
         if (text->n && !(text->p = np_arena_strndup(arena, text->p, text->n))) return NULL;
     }
     if (s->after.n && !(s->after.p = np_arena_strndup(arena, s->after.p, s->after.n))) return NULL;
+    if (np_file_own(&s->file)) return NULL;
     np_defer_init(&s->later, on_later);
     return s;
 }

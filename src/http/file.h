@@ -27,8 +27,9 @@ struct np_http_part {
 NEAP_MUST_CHECK enum neap_err np_http_send_file(struct np_http_exchange *x, const struct np_file *f,
                                                 uint64_t offset, uint64_t n, uint64_t *taken);
 
-/* The whole answer: these parts of the file, then `after`. Takes the file on success; on failure
- * (as of np_http_start) it is the caller's, and nothing was written. HEAD gets the head alone. */
+/* The whole answer: these parts of the file, then `after`. Takes the file on success (a lent one is
+ * copied if it takes longer); on failure (as of np_http_start) it is the caller's, and nothing was
+ * written. HEAD gets the head alone. */
 NEAP_MUST_CHECK enum neap_err np_http_respond_file(struct np_http_exchange *x, int status,
                                                    const struct np_http_header *headers,
                                                    size_t nheaders, struct np_file *f,

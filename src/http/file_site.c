@@ -4,6 +4,8 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "base/alloc.h"
+#include "http/server_impl.h"
 #include "proto/accept.h"
 #include "proto/mime.h"
 
@@ -164,16 +166,75 @@ static enum np_site_outcome serve_index(struct np_file_site *s, struct np_http_e
     return directory ? NP_SITE_NO_INDEX : NP_SITE_ABSENT;
 }
 
+/* --- the file that was served last */
+
+static void on_recent_old(struct np_timer *t)
+{
+    struct np_file_recent *r = np_container_of(t, struct np_file_recent, timer);
+    np_file_close(&r->file);
+}
+
+void np_file_site_fini(struct np_file_site *s)
+{
+    if (s->recent) {
+        np_timer_stop(&s->recent->timer);
+        np_file_close(&s->recent->file);
+        np_free(s->recent);
+        s->recent = NULL;
+    }
+    np_file_root_close(&s->root);
+}
+
+/* Lends the file, if it is the same and was opened just now. */
+static bool borrow(struct np_file_site *s, const struct path *path, struct np_file *f)
+{
+    struct np_file_recent *r = s->recent;
+    if (!s->epoch || !r || r->file.fd < 0 || *s->epoch != r->epoch + 1 || r->n != path->n ||
+        memcmp(r->path, path->text, path->n) != 0)
+        return false;
+    r->epoch = *s->epoch;
+    *f = r->file;
+    f->lent = true;
+    return true;
+}
+
+/* Keeps an open file for the next, and lends it; or leaves it as it is. */
+static void remember(struct np_file_site *s, struct np_loop *loop, const struct path *path,
+                     struct np_file *f)
+{
+    struct np_file_recent *r = s->recent;
+    if (!s->epoch || path->n > sizeof r->path) return;
+    if (!r) {
+        r = np_calloc(1, sizeof *r);
+        if (!r) return;
+        r->file.fd = -1;
+        np_timer_init(&r->timer, loop, on_recent_old);
+        np_timer_set_background(&r->timer, true);
+        s->recent = r;
+    }
+    if (!np_timer_armed(&r->timer) && np_timer_start(&r->timer, NP_NS_PER_SEC)) return;
+    np_file_close(&r->file);
+    r->file = *f;
+    r->epoch = *s->epoch;
+    r->n = path->n;
+    memcpy(r->path, path->text, path->n);
+    f->lent = true;
+}
+
 static enum np_site_outcome serve_path(struct np_file_site *s, struct np_http_exchange *x,
                                        struct path *path)
 {
     struct np_file f;
     if (path->n == 0 || path->text[path->n - 1] == '/') return serve_index(s, x, path);
+    if (borrow(s, path, &f)) return answer(s, x, path, &f);
     enum neap_err err = np_file_open_beneath(&s->root, path->text, &f);
     if (err) return np_file_outcome(err);
-    if (!f.directory) return answer(s, x, path, &f);
-    np_file_close(&f);
-    return NP_SITE_DIRECTORY;
+    if (f.directory) {
+        np_file_close(&f);
+        return NP_SITE_DIRECTORY;
+    }
+    remember(s, x->server->loop, path, &f);
+    return answer(s, x, path, &f);
 }
 
 /* Whether the name is that of a page, and not of something that a page would load. */

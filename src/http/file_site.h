@@ -9,7 +9,18 @@
 #include "base/hash.h"
 #include "http/file_answer.h"
 
-enum { NP_SITE_INDEXES = 8, NP_SITE_CODINGS = 3 };
+enum { NP_SITE_INDEXES = 8, NP_SITE_CODINGS = 3, NP_SITE_RECENT = 256 };
+
+/* The file that was served last, kept open for a request that comes with it: one that is read in
+ * the same turn of the loop, with nothing of the script's in between. So nobody can tell that it
+ * was not opened anew: no answer that left before it can have told of a later state. */
+struct np_file_recent {
+    struct np_file file;
+    uint64_t epoch;
+    size_t n;
+    char path[NP_SITE_RECENT];
+    struct np_timer timer; /* closes it, some time after */
+};
 
 /* What differs from the built-in table: extension (lower case) → type. The map's values are its
  * owner's. */
@@ -28,6 +39,8 @@ struct np_file_site {
     struct np_file_types types;
     struct np_file_answer answer; /* type, encoding, vary and nonce are the request's */
     struct np_rng *rng;
+    const uint64_t *epoch;         /* the scheduler's; NULL: every request opens its file */
+    struct np_file_recent *recent; /* made when it is first of use */
 };
 
 enum np_site_outcome {
@@ -39,6 +52,9 @@ enum np_site_outcome {
     NP_SITE_BUSY,      /* 503: no descriptor or memory is left */
     NP_SITE_FAILED,    /* 500, or the client has left */
 };
+
+/* Closes the root and what is kept open. */
+void np_file_site_fini(struct np_file_site *s);
 
 /* `path` is relative to the root and decoded once. The request is GET or HEAD. */
 enum np_site_outcome np_file_site_serve(struct np_file_site *s, struct np_http_exchange *x,

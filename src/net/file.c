@@ -167,8 +167,18 @@ enum neap_err np_file_open(const char *path, struct np_file *out)
 
 void np_file_close(struct np_file *f)
 {
-    if (f->fd >= 0) close(f->fd);
+    if (f->fd >= 0 && !f->lent) close(f->fd);
     f->fd = -1;
+}
+
+enum neap_err np_file_own(struct np_file *f)
+{
+    if (!f->lent) return NEAP_OK;
+    int fd = fcntl(f->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return np_err_from_errno(errno);
+    f->fd = fd;
+    f->lent = false;
+    return NEAP_OK;
 }
 
 bool np_file_changed(const struct np_file *f)

@@ -36,6 +36,7 @@ struct np_file {
     bool directory; /* else it is a regular file */
     uint64_t size;  /* bytes */
     int64_t mtime;  /* ns since 1970 */
+    bool lent;      /* the descriptor is somebody else's: who keeps it copies it */
 };
 
 /* NEAP_ENOENT, NEAP_EACCES, NEAP_EMFILE …; NEAP_EINVAL for what is no directory. */
@@ -52,6 +53,8 @@ NEAP_MUST_CHECK enum neap_err np_file_open_beneath(struct np_file_root *r, const
 /* The same for a path that is the owner's own. */
 NEAP_MUST_CHECK enum neap_err np_file_open(const char *path, struct np_file *out);
 void np_file_close(struct np_file *f);
+/* Makes a lent one its holder's own. NEAP_EMFILE. */
+NEAP_MUST_CHECK enum neap_err np_file_own(struct np_file *f);
 /* Whether it is not any more what it was when it was opened: its size or its time differ. */
 bool np_file_changed(const struct np_file *f);
 /* Reads exactly `n` bytes; NEAP_EOF when there are fewer, NEAP_EIO. */

@@ -145,7 +145,7 @@ static struct lua_site *check_site(lua_State *L)
 static int site_gc(lua_State *L)
 {
     struct lua_site *ls = luaL_checkudata(L, 1, SITE);
-    np_file_root_close(&ls->site.root);
+    np_file_site_fini(&ls->site);
     np_map_fini(&ls->types);
     np_map_init(&ls->types);
     return 0;
@@ -187,6 +187,7 @@ static int file_site(lua_State *L)
     lua_settop(L, 2);
     enum np_file_links links = read_links(L, 2);
     struct lua_site *ls = push_site(L);
+    ls->site.epoch = &np_script_of(L)->sched.epoch;
     if (np_script_of(L)->ending) return luaL_error(L, "not enough memory");
     enum neap_err err = np_file_root_open(&ls->site.root, path, links);
     if (err)
@@ -246,7 +247,9 @@ static int site_serve(lua_State *L)
     struct np_http_req *r = check_request(L, 2);
     const char *path = luaL_checklstring(L, 3, &n);
     if (!r->x) return 0;
+    ls->site.epoch = NULL; /* the script may have changed the file just now */
     enum np_site_outcome o = np_file_site_serve(&ls->site, r->x, path, n);
+    ls->site.epoch = &np_script_of(L)->sched.epoch;
     if (o == NP_SITE_ANSWERED) {
         let_go(r);
         return 0;

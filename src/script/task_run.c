@@ -172,6 +172,7 @@ static void resume(struct np_task *t, int nargs)
     if (w) np_watch_begin(w, &frame, t->co, t, t->loading);
     s->current = t;
     t->state = NP_TASK_RUNNING;
+    s->epoch++;
     if (s->accounting) s->turn_began = np_clock_thread_cpu();
     int nresults = 0;
     int status = lua_resume(t->co, NULL, nargs, &nresults);

@@ -146,11 +146,12 @@ local function make_handler(self)
   local routes = self.router
   local statics = routes.statics
   return function(req, method, path)
+    local bare = path -- called by C, with nothing of the script's before
     if not path then method, path = req.method, req.path end
     local leaf = statics[path]
     local record = leaf and leaf[method]
     if record then return record.run(req) end
-    if method == "GET" then
+    if bare and method == "GET" then
       local below, from = routes:all_below(path)
       record = below and below.GET
       local direct = record and record.direct

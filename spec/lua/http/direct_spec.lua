@@ -20,7 +20,8 @@ describe("an app's short way to files", function()
 
   local function ask(path, method)
     taken = nil
-    local status = app.handler({ method = method or "GET", path = path })
+    method = method or "GET"
+    local status = app.handler({ method = method, path = path }, method, path)
     return taken or status
   end
 
@@ -85,6 +86,12 @@ describe("an app's short way to files", function()
     warm "/a"
     app:on_error(function() return 500 end)
     assert.equal("routed a", warm "/a")
+  end)
+
+  it("is not for handlers of the script's that call the app's", function()
+    app:get("/*path", files())
+    warm "/a"
+    assert.equal("routed a", app.handler { method = "GET", path = "/a" })
   end)
 
   it("works for apps that are mounted", function()

@@ -536,6 +536,46 @@ describe("app:static", function()
     end)
   end)
 
+  it("serves a file as it is after what the same client did before", function()
+    local app = http.app():static("/files", top .. "/pub")
+    app:put("/files/mine.txt", function(req)
+      put("pub/mine.txt", assert(req:body()))
+      return 204
+    end)
+    put("pub/mine.txt", "0")
+    serving(app, function(url)
+      local text = {}
+      for i = 1, 20 do
+        text[#text + 1] = "GET /files/mine.txt HTTP/1.1\r\nHost: x\r\n\r\n"
+        text[#text + 1] = ("PUT /files/mine.txt HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%d")
+          :format(#tostring(i), i)
+      end
+      text[#text + 1] = "GET /files/mine.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+      local _, _, body = raw(url, table.concat(text))
+      local seen = {}
+      for value in ("\r\n\r\n" .. body):gmatch "\r\n\r\n(%d+)" do seen[#seen + 1] = tonumber(value) end
+      for i = 0, 20 do assert.equal(i, seen[i + 1]) end
+    end)
+  end)
+
+  it("serves a file as its own handler has just made it", function()
+    local app = http.app():static("/", top .. "/pub")
+    put("pub/made.txt", "0")
+    local made = 0
+    local server = assert(http.serve { handler = function(req)
+      made = made + 1
+      put("pub/made.txt", tostring(made))
+      return app.handler(req)
+    end })
+    local text = ("GET /made.txt HTTP/1.1\r\nHost: x\r\n\r\n"):rep(10)
+      .. "GET /made.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    local _, _, body = raw("http://" .. server.address, text)
+    local seen = {}
+    for value in ("\r\n\r\n" .. body):gmatch "\r\n\r\n(%d+)" do seen[#seen + 1] = tonumber(value) end
+    for i = 1, 11 do assert.equal(i, seen[i]) end
+    server:close { grace = 0 }
+  end)
+
   it("serves a request with a body that nobody reads", function()
     static(nil, function(url)
       local status, _, body = raw(url, "GET /a.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"

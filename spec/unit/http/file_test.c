@@ -17,11 +17,13 @@ struct shop {
     struct np_file_site site;
     char *dir;
     int closed, failures;
+    uint64_t epoch, step; /* as the scheduler's; what each request adds to it */
 };
 
 static void shop_request(struct np_http_exchange *x, void *arg)
 {
     struct shop *t = arg;
+    t->epoch += t->step;
     enum np_site_outcome o =
         np_file_site_serve(&t->site, x, x->head.path.p + 1, x->head.path.n - 1);
     if (o == NP_SITE_ANSWERED) return;
@@ -80,7 +82,7 @@ static void shop_close(struct shop *t)
 {
     if (t->server) np_http_server_close(t->server, 0);
     if (t->server) run_until(t->f, t->closed);
-    np_file_root_close(&t->site.root);
+    np_file_site_fini(&t->site);
     np_test_tmpdir_remove(t->dir);
 }
 
@@ -275,6 +277,50 @@ static void a_file_that_changes_breaks_off(void **state)
     breaks_off(*state, PIPE, false);
 }
 
+static void size_is(struct shop *t, struct end *c, uint64_t step, size_t want)
+{
+    size_t n;
+    t->step = step;
+    np_buf_clear(&c->in);
+    ask(c, "/small", "");
+    run_until(t->f, whole(c, &n));
+    assert_int_equal(n, want);
+}
+
+static void requests_that_come_together_share_an_opening(void **state)
+{
+    int before = open_files();
+    struct shop t;
+    struct end c;
+    size_t n;
+    char from[512], to[512];
+    shop_open(*state, &t);
+    t.site.epoch = &t.epoch;
+    connect_to(&t, TCP, &c);
+    snprintf(to, sizeof to, "%s/small", t.dir);
+    snprintf(from, sizeof from, "%s/new", t.dir);
+    size_is(&t, &c, 1, 26);
+    put(&t, "new", 52);
+    assert_int_equal(rename(from, to), 0);
+    size_is(&t, &c, 1, 26); /* with the one before */
+    size_is(&t, &c, 1, 26);
+    size_is(&t, &c, 2, 52); /* something was in between */
+    put(&t, "new", 78);
+    assert_int_equal(rename(from, to), 0);
+    size_is(&t, &c, 3, 78);
+    t.step = 1;
+    for (int i = 0; i < 3; i++) { /* larger than what leaves at once */
+        np_buf_clear(&c.in);
+        ask(&c, "/big", "");
+        run_until(t.f, whole(&c, &n));
+        is_alphabet(whole(&c, &n), 0, n);
+    }
+    size_is(&t, &c, 1, 78);
+    end_finish(t.f, &c);
+    shop_close(&t);
+    assert_int_equal(open_files(), before);
+}
+
 static void tags(void **state)
 {
     char tag[NP_FILE_ETAG_MAX];
@@ -373,6 +419,7 @@ int main(void)
         TEST(a_server_that_closes_leaves_nothing),
         TEST(a_file_that_shrinks_breaks_off),
         TEST(a_file_that_changes_breaks_off),
+        TEST(requests_that_come_together_share_an_opening),
         TEST(tags),
         TEST(survives_without_memory),
     };
