@@ -251,6 +251,12 @@ function M.serve(req, opts)
     policy = o.policy, max_queue = o.queue, queue = {}, writing = false, last = runtime.monotonic(),
     bell = core.event_bell(),
   }, Events)
+  if req.method == "HEAD" then -- the head is all
+    self.closed = true
+    self.bell:close()
+    req:finish()
+    return self
+  end
   -- so that the client knows at once that there is a stream
   ok, err = write(self, o.retry and M.format { retry = o.retry } or ":\n\n")
   if not ok then

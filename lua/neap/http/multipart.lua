@@ -229,6 +229,8 @@ local function open_file(path)
     local missing = code == 2 or code == 20
     return nil, task.error(missing and "ENOENT" or code == 13 and "EACCES" or "EIO", message)
   end
+  local size = file:seek "end"
+  file:seek "set"
   return function()
     local piece, problem = file:read(PIECE)
     if piece == nil then
@@ -236,7 +238,7 @@ local function open_file(path)
       if problem then return nil, task.error("EIO", problem) end
     end
     return piece
-  end
+  end, nil, size
 end
 
 local function quoted(text, what)
@@ -267,8 +269,8 @@ local function add_field(out, boundary, name, value, path)
   local problem = file_schema:problem(value, path)
   if problem then error(problem, 0) end
   if (value.body == nil) == (value.path == nil) then error(path .. ": expected one of body and path", 0) end
-  local body, err = value.body
-  if value.path then body, err = open_file(value.path) end
+  local body, err, size = value.body, nil, nil
+  if value.path then body, err, size = open_file(value.path) end
   if err then return err end
   local filename = value.filename or (value.path and value.path:match "[^/]*$") or "file"
   head[2] = ("; filename=%s\r\n"):format(quoted(filename, path .. ".filename"))
@@ -277,6 +279,7 @@ local function add_field(out, boundary, name, value, path)
   head[#head + 1] = "\r\n"
   out[#out + 1] = table.concat(head)
   out[#out + 1] = body
+  if type(body) == "function" then out.streamed = (out.streamed or 0) + (size or math.huge) end
   out[#out + 1] = "\r\n"
 end
 
@@ -336,8 +339,8 @@ end
 ---@param fields table by name: strings, numbers, booleans, files (neap.http.FileField) or arrays of them; or,
 ---to say their order, a list of `{ name = …, value = … }`
 ---@return string|fun(): string? body a function when something is streamed: good for one call
----@return table headers with the content type
----@return neap.Error? err ENOENT, EACCES: then the body is nil and this the second value
+---@return table headers with the content type; an error (ENOENT, EACCES) after nil
+---@return integer? length of a body that is streamed, if it is known: for the call's `content_length`
 local function build(_, fields)
   schema.arg("fields", fields, "table")
   local boundary = "neap-" .. crypto.encode("hex", crypto.random(16))
@@ -349,10 +352,12 @@ local function build(_, fields)
   if err then return nil, err end
   items[#items + 1] = ("--%s--\r\n"):format(boundary)
   local headers = { ["content-type"] = "multipart/form-data; boundary=" .. boundary }
+  if not items.streamed then return table.concat(items), headers end
+  local length = items.streamed
   for _, item in ipairs(items) do
-    if type(item) ~= "string" then return streamed(items), headers end
+    if type(item) == "string" then length = length + #item end
   end
-  return table.concat(items), headers
+  return streamed(items), headers, math.tointeger(length)
 end
 
 return setmetatable(M, { __call = build })

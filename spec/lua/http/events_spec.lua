@@ -87,6 +87,19 @@ describe("req:events", function()
     end)
   end)
 
+  it("is but a head for HEAD", function()
+    serving(function(req)
+      local stream <close> = req:events()
+      local ok, err = stream:send "x"
+      assert.is_nil(ok)
+      assert.equal("ECLOSED", err.code)
+      stream:wait()
+    end, function(url)
+      local res = assert(http.head(url))
+      assert.same({ 200, "text/event-stream" }, { res.status, res.headers["content-type"] })
+    end)
+  end)
+
   it("knows what the client had last", function()
     local seen = {}
     serving(function(req)

@@ -299,6 +299,28 @@ describe("http.multipart", function()
       { files.text.filename, files.text.content_type, files.text.body })
   end)
 
+  it("says how long it will be, if that is known", function()
+    local path = os.tmpname()
+    local file = assert(io.open(path, "wb"))
+    file:write(("x"):rep(100000))
+    file:close()
+    local body, headers, length = http.multipart { a = "1", up = { path = path } }
+    local seen_length, files
+    local server = assert(http.serve { handler = function(req)
+      seen_length, files = req:header "content-length", select(2, req:form())
+      return "ok"
+    end })
+    local url = "http://" .. server.address
+    assert(http.post(url, { body = body, headers = headers, content_length = length }))
+    server:close { grace = 0 }
+    os.remove(path)
+    assert.equal(tostring(length), seen_length)
+    assert.equal(100000, #files.up.body)
+    assert.equal(2, select("#", http.multipart { a = "1" }))
+    local _, _, unknown = http.multipart { up = { body = function() end } }
+    assert.is_nil(unknown)
+  end)
+
   it("refuses what it cannot send", function()
     local body, err = http.multipart { f = { path = "/no/such/file" } }
     assert.is_nil(body)
