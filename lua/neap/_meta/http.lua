@@ -21,6 +21,7 @@ function http.events(url, opts) end
 ---of `{ name = …, value = … }`
 ---@return string|fun(): string? body a function when something is streamed: good for one call
 ---@return table headers with the content type; an error (ENOENT, EACCES) after nil
+---@return integer? length of a body that is streamed, if it is known: for the call's `content_length`
 function http.multipart(fields) end
 
 ---Makes a client. Without `base` and `service` its calls take whole URLs. Connections are kept and shared
