@@ -31,6 +31,13 @@ local attempts = {
   { [[require "../../../../../../etc/passwd"]], "not found|not allowed" },
   { [[require "/etc/passwd"]], "not found|not allowed" },
   { [[require "..etc.passwd"]], "not found|not allowed" },
+  { [[return require "neap.http".multipart { f = { path = "/etc/passwd" } }]],
+    "a sandbox has no files|not found|not allowed" },
+  { [[local body = require "neap.http".multipart { f = { body = "x" } }
+      local type = "multipart/form-data; boundary=" .. body:match "^%-%-([^\r]*)"
+      local function once() local b = body body = nil return b end
+      return require("neap.http.multipart").reader(once, type):next_part():save "/tmp/x"]],
+    "a sandbox has no files|not found|not allowed" },
   -- bytecode
   { [[return load("\27Lua")]], "bytecode|binary chunk" },
   { [[return load("\27Lua", "x", "b")]], "bytecode" },
