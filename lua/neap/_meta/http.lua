@@ -183,7 +183,7 @@ function Request:body(max) end
 ---The body as JSON, whatever its content type says.
 ---@param max? integer
 ---@return any value nil on failure only
----@return neap.Error? err as of `body`, or EINVAL with what is wrong where
+---@return neap.Error? err as of `body`, or EINVAL with what is wrong where, which answers 400 when it is returned
 function Request:json(max) end
 
 ---Waits for a whole form, `a=1&b=2` or multipart, whichever the content type says. Asked again, gives the same.

@@ -67,8 +67,14 @@ methods.forward = forward.forward
 function methods:json(max)
   local text, err = self:body(max)
   if not text then return nil, err end
-  if text == "" then return nil, task.error("EINVAL", "JSON: the request has no body") end
-  return json.decode(text)
+  local value
+  if text == "" then
+    err = task.error("EINVAL", "JSON: the request has no body")
+  else
+    value, err = json.decode(text)
+  end
+  if err ~= nil then err.status = 400 end -- the client's fault
+  return value, err
 end
 
 methods.form, methods.parts = form.form, form.parts
