@@ -131,6 +131,29 @@ describe("req:form", function()
   end)
 end)
 
+describe("req:json", function()
+  setup(function() http.get "http://127.0.0.1:1" end)
+
+  it("has what is malformed answered by 400", function()
+    local function handler(req)
+      local value, err = req:json()
+      if err then return nil, err end
+      return { got = value }
+    end
+    assert.equal(400, assert(post(handler, "{")).status)
+    assert.equal(400, assert(post(handler, "")).status)
+    assert.same({ got = { 1 } }, assert(post(handler, "[1]")):json())
+  end)
+
+  it("has an error's own status heeded, raised or returned", function()
+    local function failure(status) return { code = "EBUSY", message = "teapot", status = status } end
+    for _, case in ipairs { { 418, 418 }, { 399, 503 }, { 600, 503 }, { "418", 503 } } do
+      assert.equal(case[2], assert(post(function() return nil, failure(case[1]) end, "")).status)
+    end
+    assert.equal(409, assert(post(function() error(failure(409)) end, "")).status)
+  end)
+end)
+
 describe("req:parts", function()
   setup(function() http.get "http://127.0.0.1:1" end)
 
