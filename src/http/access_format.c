@@ -111,7 +111,6 @@ static enum neap_err add_literal(struct compiler *c, const char *p, size_t n)
     if (n == 0) return NEAP_OK;
     char *copy = np_arena_strndup(&c->f->arena, p, n);
     if (!copy) return no_memory(c);
-    c->f->literal += n;
     return add(c, (struct np_access_step){.kind = NP_STEP_LITERAL, .text = {copy, n}});
 }
 
@@ -147,12 +146,20 @@ static enum neap_err add_header(struct compiler *c, enum np_access_step_kind kin
     return add(c, (struct np_access_step){.kind = kind, .var = NP_VAR_HEADER, .text = {name, n}});
 }
 
+static enum neap_err add_named(struct compiler *c, enum np_access_step_kind kind,
+                               enum np_access_var var)
+{
+    if (var == NP_VAR_DURATION || var == NP_VAR_DURATION_MS || var == NP_VAR_REQUEST_TIME)
+        c->f->times = true;
+    return add(c, (struct np_access_step){.kind = kind, .var = var});
+}
+
 static enum neap_err add_variable(struct compiler *c, enum np_access_step_kind kind, const char *p,
                                   size_t n)
 {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strlen(names[i].name) == n && memcmp(names[i].name, p, n) == 0)
-            return add(c, (struct np_access_step){.kind = kind, .var = names[i].var});
+            return add_named(c, kind, names[i].var);
     if (n == 10 && memcmp(p, "user_agent", 10) == 0)
         return add_header(c, kind, "user-agent", 10, false);
     if (n == 7 && memcmp(p, "referer", 7) == 0) return add_header(c, kind, p, n, false);

@@ -71,7 +71,12 @@ static void put(struct cursor *c, const char *p, size_t n)
         c->full = true;
         return;
     }
-    if (n) memcpy(c->at, p, n);
+    if (n <= 4) { /* most of what stands between two values */
+        while (n--)
+            *c->at++ = *p++;
+        return;
+    }
+    memcpy(c->at, p, n);
     c->at += n;
 }
 
@@ -80,9 +85,27 @@ static bool is_plain(unsigned char b)
     return b >= 0x20 && b < 0x7f && b != '"' && b != '\\';
 }
 
+/* Nearly all text is, so it is looked at in one go. */
+static bool all_plain(struct np_bytes v)
+{
+    static const uint8_t odd[256] = {[0 ... 0x1f] = 1, ['"'] = 1, ['\\'] = 1, [0x7f ... 0xff] = 1};
+    const unsigned char *p = (const unsigned char *)v.p;
+    unsigned found = 0;
+    size_t i = 0;
+    for (; i + 4 <= v.n; i += 4)
+        found |= (unsigned)odd[p[i]] | odd[p[i + 1]] | odd[p[i + 2]] | odd[p[i + 3]];
+    for (; i < v.n; i++)
+        found |= odd[p[i]];
+    return !found;
+}
+
 static void put_hex(struct cursor *c, struct np_bytes v)
 {
     static const char hex[] = "0123456789ABCDEF";
+    if (all_plain(v)) {
+        put(c, v.p, v.n);
+        return;
+    }
     if (v.n > (size_t)(c->end - c->at) / 4) {
         c->full = true;
         return;
@@ -118,6 +141,10 @@ static size_t utf8(const unsigned char *p, size_t n)
 static void put_json(struct cursor *c, struct np_bytes v)
 {
     static const char hex[] = "0123456789abcdef";
+    if (all_plain(v)) {
+        put(c, v.p, v.n);
+        return;
+    }
     if (v.n > (size_t)(c->end - c->at) / 6) {
         c->full = true;
         return;
@@ -145,6 +172,18 @@ static void put_json(struct cursor *c, struct np_bytes v)
     c->at = at;
 }
 
+static void put_text(struct cursor *c, const struct np_access_value *v,
+                     void (*escape)(struct cursor *c, struct np_bytes v))
+{
+    if (v->kind == NP_ACCESS_NONE) put(c, "-", 1);
+    for (size_t i = 0; i < v->nparts; i++) {
+        if (v->plain)
+            put(c, v->part[i].p, v->part[i].n);
+        else
+            escape(c, v->part[i]);
+    }
+}
+
 static void put_value_json(struct cursor *c, const struct np_access_value *v)
 {
     if (v->kind == NP_ACCESS_NONE) {
@@ -155,18 +194,9 @@ static void put_value_json(struct cursor *c, const struct np_access_value *v)
         put(c, v->part[0].p, v->part[0].n);
     } else {
         put(c, "\"", 1);
-        for (size_t i = 0; i < v->nparts; i++)
-            put_json(c, v->part[i]);
+        put_text(c, v, put_json);
         put(c, "\"", 1);
     }
-}
-
-static void put_text(struct cursor *c, const struct np_access_value *v,
-                     void (*escape)(struct cursor *c, struct np_bytes v))
-{
-    if (v->kind == NP_ACCESS_NONE) put(c, "-", 1);
-    for (size_t i = 0; i < v->nparts; i++)
-        escape(c, v->part[i]);
 }
 
 static void put_raw(struct cursor *c, struct np_bytes v)
@@ -316,6 +346,11 @@ void np_access_log_add(struct np_access_log *log, const struct np_access_entry *
         log->block = NULL;
     }
     log->lost++;
+}
+
+bool np_access_log_wants_time(const struct np_access_log *log)
+{
+    return log->format.times;
 }
 
 uint64_t np_access_log_lost(const struct np_access_log *log)

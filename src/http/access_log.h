@@ -93,6 +93,8 @@ struct np_access_entry {
     uint64_t number; /* on its connection */
     bool aborted;
 };
+/* Whether `took` is in its format: a look at the clock costs as much as the rest of a line. */
+bool np_access_log_wants_time(const struct np_access_log *log);
 void np_access_log_add(struct np_access_log *log, const struct np_access_entry *e);
 /* Lines that were dropped before they came to a file. */
 uint64_t np_access_log_lost(const struct np_access_log *log);

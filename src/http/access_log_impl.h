@@ -71,7 +71,7 @@ struct np_access_format {
     size_t nsteps, cap;
     const char **names;
     size_t nnames;
-    size_t literal; /* bytes of all literals */
+    bool times; /* it says how long requests took */
 };
 
 /* access_format.c */
@@ -96,6 +96,7 @@ struct np_access_value {
     enum np_access_kind kind;
     size_t nparts;
     struct np_bytes part[NP_ACCESS_PARTS]; /* one after the other */
+    bool plain;                            /* nothing of it has to be escaped */
     bool truth;
     char scratch[160]; /* a part may point here */
 };

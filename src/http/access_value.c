@@ -50,6 +50,7 @@ static void set_number(struct np_access_value *v, uint64_t n, size_t decimals)
     k += digits(end - k, n / unit, 1);
     set(v, end - k, k);
     v->kind = NP_ACCESS_NUMBER;
+    v->plain = true;
 }
 
 /* --- peers */
@@ -139,6 +140,7 @@ static void head_value(struct np_access_line *line, const struct np_access_step 
     switch (step->var) {
     case NP_VAR_METHOD:
         set_bytes(v, h->method_name);
+        v->plain = true; /* a token */
         break;
     case NP_VAR_PATH:
         set_bytes(v, h->path);
@@ -151,12 +153,16 @@ static void head_value(struct np_access_line *line, const struct np_access_step 
         break;
     case NP_VAR_PROTOCOL:
         set_text(v, h->minor ? "HTTP/1.1" : "HTTP/1.0");
+        v->plain = true;
         break;
     case NP_VAR_REQUEST:
         request_value(v, h);
         break;
     case NP_VAR_HOST:
-        set_bytes(v, asker(line)->host);
+        if (np_http_trusts_anybody(line->e->x))
+            set_bytes(v, asker(line)->host);
+        else
+            set_bytes(v, np_http_header_get(h, "host", 4));
         break;
     case NP_VAR_SCHEME:
         set_text(v, asker(line)->scheme);
@@ -209,6 +215,7 @@ static void time_value(struct np_access_line *line, enum np_access_var var,
         break;
     case NP_VAR_TIME_LOCAL:
         set_text(v, line->clock->local);
+        v->plain = true;
         break;
     default: { /* NP_VAR_TIME */
         char *at = v->scratch;
@@ -218,6 +225,7 @@ static void time_value(struct np_access_line *line, enum np_access_var var,
         digits(at + n + 4, ms % 1000, 3);
         at[n + 4] = 'Z';
         set(v, at, n + 5);
+        v->plain = true;
         break;
     }
     }
@@ -234,6 +242,7 @@ static void connection_value(struct np_access_line *line, enum np_access_var var
     }
     split_peer(peer, &ip, &port);
     set_bytes(v, var == NP_VAR_REMOTE_ADDR ? ip : port);
+    v->plain = port.n > 0; /* an address of IP */
     if (var == NP_VAR_REMOTE_PORT && v->kind) v->kind = NP_ACCESS_NUMBER;
 }
 
@@ -243,6 +252,7 @@ void np_access_value(struct np_access_line *line, const struct np_access_step *s
     const struct np_access_entry *e = line->e;
     v->kind = NP_ACCESS_NONE;
     v->nparts = 0;
+    v->plain = false;
     switch (step->var) {
     case NP_VAR_REMOTE:
     case NP_VAR_REMOTE_ADDR:
@@ -250,7 +260,10 @@ void np_access_value(struct np_access_line *line, const struct np_access_step *s
         connection_value(line, step->var, v);
         break;
     case NP_VAR_CLIENT:
-        set_text(v, asker(line)->client);
+        if (np_http_trusts_anybody(e->x))
+            set_text(v, asker(line)->client);
+        else
+            connection_value(line, NP_VAR_REMOTE_ADDR, v);
         break;
     case NP_VAR_STATUS:
         set_number(v, (uint64_t)e->status, 0);

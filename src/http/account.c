@@ -21,7 +21,7 @@ void np_http_account_begin(struct np_http_conn *c, bool has_head)
     a->open = c->server->opts.access_log != NULL;
     if (!a->open) return;
     a->has_head = has_head;
-    a->began = np_loop_hrtime();
+    a->began = np_access_log_wants_time(c->server->opts.access_log) ? np_loop_hrtime() : 0;
     a->before = a->body = written(c);
 }
 
@@ -44,7 +44,7 @@ void np_http_account_end(struct np_http_conn *c, bool aborted)
         .status = answered ? a->status : 499,
         .bytes = answered && now > a->body ? now - a->body : 0,
         .sent = now > a->before ? now - a->before : 0,
-        .took = np_loop_hrtime() - a->began,
+        .took = a->began ? np_loop_hrtime() - a->began : 0,
         .number = c->requests,
         .aborted = aborted || !answered,
     };

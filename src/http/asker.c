@@ -23,6 +23,12 @@ static void set_client(struct np_http_asker *a, const char *peer)
     a->client[n] = '\0';
 }
 
+bool np_http_trusts_anybody(const struct np_http_exchange *x)
+{
+    const struct np_cidr_list *l = &x->server->opts.forwarded->trusted;
+    return l->n || l->unix_peers || l->everybody;
+}
+
 void np_http_exchange_asker(struct np_http_exchange *x, struct np_http_asker *out)
 {
     const struct np_http_head *h = &x->head;
@@ -30,8 +36,7 @@ void np_http_exchange_asker(struct np_http_exchange *x, struct np_http_asker *ou
     const char *peer = np_http_exchange_peer_name(x);
     struct np_forwarded f = {.client_port = -1, .port = -1};
     struct np_bytes host = np_http_header_get(h, "host", 4);
-    bool anybody = policy->trusted.n || policy->trusted.unix_peers || policy->trusted.everybody;
-    if (anybody) np_forwarded_resolve(h, peer, policy, &f);
+    if (np_http_trusts_anybody(x)) np_forwarded_resolve(h, peer, policy, &f);
     out->trusted = f.trusted;
     out->port = f.port;
     out->host = f.host.p ? f.host : host.p ? host : (struct np_bytes){"", 0};

@@ -12,6 +12,8 @@ struct np_http_asker {
     struct np_bytes host;          /* with its port, if it was given one; n 0: none was named */
     int port;                      /* of X-Forwarded-Port; -1: not said */
 };
+/* Whether there are proxies that may speak for others. */
+bool np_http_trusts_anybody(const struct np_http_exchange *x);
 /* Slices point into the request's head. */
 void np_http_exchange_asker(struct np_http_exchange *x, struct np_http_asker *out);
 
