@@ -213,11 +213,8 @@ static struct np_http_req *check_request(lua_State *L, int idx)
 /* The exchange is the file's now, or over. */
 static void let_go(struct np_http_req *r)
 {
-    void *user = r->x->user;
-    struct np_http_exchange *x = r->x;
     r->answered = true;
-    np_http_req_detach(r, NEAP_ECLOSED);
-    x->user = user;
+    np_http_req_over(r, NEAP_ECLOSED);
 }
 
 static const char *outcome_name(enum np_site_outcome o)

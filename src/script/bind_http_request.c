@@ -26,15 +26,20 @@ struct np_http_req *np_http_req_push(lua_State *L, struct np_http_exchange *x, s
     return r;
 }
 
-void np_http_req_detach(struct np_http_req *r, enum neap_err why)
+void np_http_req_over(struct np_http_req *r, enum neap_err why)
 {
     if (!r->x) return;
-    r->x->user = NULL;
     r->x = NULL;
     r->why = why;
     np_http_req_disarm(r);
     np_wake(&r->drain, why);
     if (r->body) np_http_reqbody_end(r->body, why);
+}
+
+void np_http_req_detach(struct np_http_req *r, enum neap_err why)
+{
+    if (r->x) r->x->user = NULL;
+    np_http_req_over(r, why);
 }
 
 struct np_http_req *np_http_req_check(lua_State *L, int idx)
@@ -293,7 +298,7 @@ int np_http_req_respond(lua_State *L, struct np_http_req *r, struct np_http_req_
     enum neap_err err = np_http_req_send(r, head, body);
     if (err) return fail_answer(L, err);
     r->answered = true;
-    np_http_req_detach(r, NEAP_ECLOSED);
+    np_http_req_over(r, NEAP_ECLOSED);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -385,7 +390,10 @@ static int request_finish(lua_State *L)
     if (!err && n) err = np_http_finish_with(x, trailers, n);
     if (err == NEAP_EINVAL)
         return np_misuse(L, "the trailers have a field that may not stand there");
-    np_http_req_detach(r, NEAP_ECLOSED);
+    if (!err && n)
+        np_http_req_over(r, NEAP_ECLOSED);
+    else
+        np_http_req_detach(r, NEAP_ECLOSED);
     if (err)
         np_http_abort(x);
     else if (n == 0)

@@ -45,6 +45,8 @@ enum { NP_HTTP_REQ_CODING = 4 };
 struct np_http_req *np_http_req_push(lua_State *L, struct np_http_exchange *x, struct np_task *t);
 /* Cuts the handle off its exchange, wakes whoever waits on it with `why`. Does not raise. */
 void np_http_req_detach(struct np_http_req *r, enum neap_err why);
+/* The same when the exchange is over, or somebody else's: it is not touched. */
+void np_http_req_over(struct np_http_req *r, enum neap_err why);
 
 /* Copies the head, which holds from then on; of the request at `idx`. Before its exchange goes. */
 void np_http_req_keep(lua_State *L, int idx, struct np_http_req *r);

@@ -58,7 +58,7 @@ static int switch_over(lua_State *L, struct np_http_req *r, int status,
         return fail_switch(L, err, status != 101);
     }
     r->answered = true;
-    np_http_req_detach(r, NEAP_ECLOSED);
+    np_http_req_over(r, NEAP_ECLOSED);
     s->max_queue = opts.max_queue;
     np_lstream_hold(handle, ls);
     np_lstream_attach(ls, s);
