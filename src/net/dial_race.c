@@ -64,7 +64,7 @@ static bool is_loopback(const union np_addr *a)
  * to itself: nobody listens there, and a listener that comes later would find its port taken. */
 static bool connected_to_itself(const union np_addr *to, uv_os_sock_t fd)
 {
-    union np_addr from;
+    union np_addr from = {.in = {0}};
     socklen_t n = sizeof from;
     if (!is_loopback(to) || getsockname(fd, &from.sa, &n) < 0) return false;
     return np_addr_port(&from.sa) == np_addr_port(&to->sa) && is_loopback(&from) &&

@@ -254,16 +254,11 @@ static struct np_http_client *pool_of(lua_State *L, struct neap_errinfo *info)
     return p->client;
 }
 
-/* Makes and starts the call; its userdata, which holds the pool, replaces the stack's contents at
- * 1. */
-static enum neap_err begin(lua_State *L, struct call_options *o, struct np_lcall **out,
+/* The options are read, and say what the headers are; pushes the call's userdata, which holds the
+ * pool. */
+static enum neap_err start(lua_State *L, const struct call_options *o, struct np_lcall **out,
                            struct neap_errinfo *info)
 {
-    struct np_http_header headers[NP_LUA_MAX_HEADERS];
-    lua_settop(L, 1);
-    enum neap_err err = read_options(L, o, headers, info);
-    if (err) return err;
-    if (!o->r.host && !o->r.unix_path) np_misuse(L, "opts.host: expected string, got nil");
     struct np_http_client *client = pool_of(L, info);
     if (!client) return info->code;
     struct np_lcall *lc = np_lcall_new(L);
@@ -273,12 +268,26 @@ static enum neap_err begin(lua_State *L, struct call_options *o, struct np_lcall
     lc->wants_interim = o->interim;
     lc->max_body = o->max_body ? o->max_body : SIZE_MAX;
     struct np_http_call *call;
-    err = np_http_client_call(client, &o->r, &np_lcall_handler, lc, &call, info);
+    enum neap_err err = np_http_client_call(client, &o->r, &np_lcall_handler, lc, &call, info);
     if (err) return err;
     lc->call = call;
+    *out = lc;
+    return NEAP_OK;
+}
+
+/* Makes and starts the call; its userdata replaces the stack's contents at 1. */
+static enum neap_err begin(lua_State *L, struct np_lcall **out, struct neap_errinfo *info)
+{
+    struct np_http_header headers[NP_LUA_MAX_HEADERS];
+    struct call_options o;
+    lua_settop(L, 1);
+    enum neap_err err = read_options(L, &o, headers, info);
+    if (err) return err;
+    if (!o.r.host && !o.r.unix_path) np_misuse(L, "opts.host: expected string, got nil");
+    err = start(L, &o, out, info);
+    if (err) return err;
     lua_replace(L, 1);
     lua_settop(L, 1);
-    *out = lc;
     return NEAP_OK;
 }
 
@@ -334,20 +343,18 @@ static int http_request(lua_State *L)
         lua_callk(L, 1, LUA_MULTRET, base, transport_k);
         return transport_k(L, LUA_OK, base);
     }
-    struct call_options o;
     struct np_lcall *lc;
     struct neap_errinfo info;
-    if (begin(L, &o, &lc, &info)) return np_fail_info(L, &info);
+    if (begin(L, &lc, &info)) return np_fail_info(L, &info);
     return np_lcall_await(L, lc);
 }
 
 /* start(opts) → call | nil, err: for bodies that are streamed both ways */
 static int http_start(lua_State *L)
 {
-    struct call_options o;
     struct np_lcall *lc;
     struct neap_errinfo info;
-    if (begin(L, &o, &lc, &info)) return np_fail_info(L, &info);
+    if (begin(L, &lc, &info)) return np_fail_info(L, &info);
     return 1;
 }
 

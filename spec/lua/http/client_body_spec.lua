@@ -69,7 +69,8 @@ describe("http.client's bodies", function()
     local base = serve(echo)
     local function two(length)
       local pieces = { "abc", "def" }
-      return http.post(base, { body = function() return table.remove(pieces, 1) end, content_length = length })
+      local function body() return table.remove(pieces, 1) end
+      return http.post(base, { body = body, content_length = length })
     end
     assert.equal("abcdef", two(6).body)
     for _, length in ipairs { 5, 7 } do
