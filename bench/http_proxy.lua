@@ -2,18 +2,21 @@
 -- Its port and the upstreams' are the arguments.
 local neap = require "neap"
 
-neap.balancer.define("in_turn", function()
-  local n = 0
-  return { pick = function(_, endpoints) n = n + 1 return endpoints[n % #endpoints + 1] end }
-end)
+for i = 2, 3 do
+  assert(neap.registry.register { name = "upstream", id = "upstream-" .. i, address = "127.0.0.1:" .. arg[i] })
+end
 
-local client = neap.http.client {
-  balancer = neap.balancer.new("in_turn", {
-    endpoints = { "127.0.0.1:" .. arg[2], "127.0.0.1:" .. arg[3] },
-  }),
-}
+local turn = 0
+neap.balancer.define("in_turn", {
+  pick = function(_, endpoints)
+    turn = turn + 1
+    return endpoints[turn % #endpoints + 1]
+  end,
+})
+
+local upstream = neap.http.client { service = "upstream", balancer = "in_turn" }
 
 assert(neap.http.serve {
   port = tonumber(arg[1]),
-  handler = function(req) return req:forward(client) end,
+  handler = function(req) return req:forward(upstream) end,
 })

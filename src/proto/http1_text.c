@@ -101,6 +101,17 @@ static bool is_one_of(struct np_bytes name, const char *const *list)
 
 bool np_http_is_hop_by_hop(struct np_bytes name)
 {
+    if (name.n == 0) return false;
+    switch (name.p[0] | 0x20) { /* most begin with something else */
+    case 'c':
+    case 'k':
+    case 'p':
+    case 't':
+    case 'u':
+        break;
+    default:
+        return false;
+    }
     static const char *const list[] = {"connection", "keep-alive",        "proxy-connection", "te",
                                        "trailer",    "transfer-encoding", "upgrade",          NULL};
     return is_one_of(name, list);
@@ -146,6 +157,11 @@ struct np_bytes np_http_header_get(const struct np_http_head *h, const char *nam
         if (it->name.n == n && strncasecmp(it->name.p, name, n) == 0) return it->value;
     }
     return (struct np_bytes){NULL, 0};
+}
+
+const char *np_http_method_name(int method)
+{
+    return llhttp_method_name((llhttp_method_t)method);
 }
 
 int np_http_method(const char *name, size_t n)

@@ -55,9 +55,9 @@ function M.new(opts)
     local place, url = parse_base(opts.base, 2)
     self.prefix, self.host = url.path:gsub("/$", ""), url.host
     self.upstream = upstream.origin(place)
-  elseif opts.service then
+  elseif opts.service or opts.balancer then
     self.host = opts.service
-    self.upstream = upstream.service(opts.service, opts.balancer, read.tls ~= nil, 2)
+    self.upstream = upstream.service(opts.service or "balancer", opts.balancer, read.tls ~= nil, 2)
     self.way.tls_name = opts.tls_name or opts.service
     self.way.proxy = read.proxy or false
   end

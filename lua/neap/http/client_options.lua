@@ -36,7 +36,7 @@ local M = {}
 ---@class neap.http.ClientOptions
 ---@field base? string URL that paths are added to: "https://host/prefix", "unix:/run/app.sock"
 ---@field service? string name of a service in the registry, instead of `base`
----@field balancer? string|neap.balancer.Policy|function|neap.Balancer how they are picked; default "p2c"
+---@field balancer? string|neap.balancer.Policy|function|neap.Balancer default "p2c"
 ---@field timeout? number|false seconds for a call in all, retries and redirects included; default 30
 ---@field timeouts? neap.http.Timeouts of its phases
 ---@field first_byte_timeout? number as `timeouts.first_byte`
@@ -207,18 +207,26 @@ local function read_proxy(value, level)
   return proxy
 end
 
+-- A balancer, which may have endpoints of its own; no policy.
+local function stands(balancer)
+  return type(balancer) == "userdata" or (type(balancer) == "table" and getmetatable(balancer) ~= nil)
+end
+
 ---Reads the options of a client. Raises for misuse.
 ---@return table? read `opts`, `wire` (what every call takes along), `timeout`, `tls`, `proxy`, `policy`
 ---@return neap.Error? err what TLS could not load
 function M.client(opts, level)
   opts = client_schema:read(opts, level + 1)
   if opts.base and opts.service then error("opts: expected base or service, not both", level + 1) end
-  if opts.balancer and not opts.service then error("opts.balancer: is for a service", level + 1) end
+  if opts.balancer and not opts.service and (opts.base or not stands(opts.balancer)) then
+    error("opts.balancer: is for a service", level + 1)
+  end
   local wire = { max_header_bytes = opts.max_header_bytes }
   local timeout = set_common(wire, opts, level + 1)
   if timeout == nil then timeout = 30 end
   local hooks = opts.on_request or opts.on_response or opts.on_error
-  local read = { hooks = hooks and opts, opts = opts, wire = wire, timeout = timeout, proxy = read_proxy(opts.proxy, level + 1) }
+  local read = { hooks = hooks and opts, opts = opts, wire = wire, timeout = timeout }
+  read.proxy = read_proxy(opts.proxy, level + 1)
   if type(opts.tls) == "table" then
     local ok, context, err = pcall(tls.context, opts.tls)
     if not ok then raised(context, level + 1) end

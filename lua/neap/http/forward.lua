@@ -37,6 +37,7 @@ local options = schema.new {
 }
 
 local DEFAULT_TIMEOUT = 30
+local none = {} -- no options
 
 -- --- what is added to the head
 
@@ -78,6 +79,7 @@ end
 
 -- Nil when there is nothing to change.
 local function changes(req, defaults, opts)
+  if opts == none and not (defaults and next(defaults)) then return nil end
   local out
   if defaults and next(defaults) then
     out = {}
@@ -119,9 +121,12 @@ end
 
 local no_client = { wire = {}, way = { proxy = false } }
 
--- The way to a place: what core.forward takes besides host and port. Nil for a plain one.
+-- The way to a place: what core.forward takes besides host and port. Nil for a plain one; what a client
+-- takes to all its places alike is made once.
 local function way_to(place, through, timeout)
-  if through == no_client and place.host and place.scheme == "http" and timeout == nil then return nil end
+  local plain = timeout == nil and place.scheme == "http" and place.host and through.way.proxy == false
+  if plain and through == no_client then return nil end
+  if plain and through.plain_way then return through.plain_way end
   local way, wire = through.way, {}
   for name, value in pairs(through.wire) do wire[name] = value end
   wire.decompress, wire.max_body, wire.expect_continue = nil, nil, nil
@@ -132,6 +137,7 @@ local function way_to(place, through, timeout)
     wire.tls = way.tls or true
     wire.tls_name = way.tls_name or place.unix and "localhost" or nil
   end
+  if plain then through.plain_way = wire end
   if place.unix or way.proxy == false then return wire end
   local err
   wire.proxy = way.proxy
@@ -161,7 +167,7 @@ end
 -- --- a client's endpoints, with its retries
 
 local function attempt(req, through, call, tried, opts)
-  local place, lease = through.upstream:take(call, tried)
+  local place, lease = through.upstream:take(call, tried, true)
   if not place then return nil, lease, true, false end
   if not lease then return send(req, place, through, through.prefix, opts) end
   local held <close> = lease -- luacheck: ignore 211
@@ -200,8 +206,6 @@ local function by_client(req, through, opts)
     if delay > 0 then task.sleep(delay) end
   end
 end
-
-local none = {}
 
 ---Answers a request with what an upstream answers to it. Waits until that is done.
 ---@param req neap.http.Request

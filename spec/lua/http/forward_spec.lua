@@ -58,7 +58,8 @@ describe("req:forward", function()
     end, function(gateway)
       local text = talk(gateway, "GET / HTTP/1.1\r\nHost: a\r\n" ..
         "Connection: close, X-Hop, Cookie\r\nX-Hop: 1\r\nCookie: a=b\r\n" ..
-        "Keep-Alive: timeout=1\r\nProxy-Connection: x\r\nTE: trailers\r\nUpgrade: x\r\nTrailer: x\r\nExpect: 100-continue\r\nX-End: 1\r\n\r\n")
+        "Keep-Alive: timeout=1\r\nProxy-Connection: x\r\nTE: trailers\r\nUpgrade: x\r\n" ..
+        "Trailer: x\r\nExpect: 100-continue\r\nX-End: 1\r\n\r\n")
       assert.matches("\r\n\r\nx$", text)
       assert.truthy(text:find("x-end: 1", 1, true))
       for _, name in ipairs { "keep-alive", "proxy-connection", "trailer" } do
@@ -295,6 +296,21 @@ describe("req:forward", function()
     for _, registration in ipairs(registrations) do registration:deregister() end
     gateway:close { grace = 0 }
     up:close { grace = 0 }
+  end)
+
+  it("takes a client of a balancer with endpoints of its own", function()
+    local seen = {}
+    through(function(req, url)
+      local balancer = neap.balancer.new("round_robin", { endpoints = { url:match "//(.*)" } })
+      return req:forward(http.client { balancer = balancer })
+    end, function(req)
+      seen[#seen + 1] = req.path
+      return "ok"
+    end, function(gateway)
+      assert.equal("ok", http.get(url_of(gateway) .. "/a").body)
+      assert.equal("ok", http.get(url_of(gateway) .. "/b").body)
+    end)
+    assert.same({ "/a", "/b" }, seen)
   end)
 
   it("refuses what cannot be", function()
