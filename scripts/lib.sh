@@ -44,7 +44,8 @@ test_packages() {
   build_packages
   echo libcmocka-dev lua-busted curl procps make python3 python3-venv wrk
   # Peers that neap is tested with.
-  echo openssl nginx nodejs python3-requests sslscan testssl.sh slowhttptest apache2-utils zstd
+  echo openssl nginx nodejs python3-requests sslscan testssl.sh slowhttptest apache2-utils zstd \
+    libnginx-mod-stream haproxy
 }
 
 as_root() {

@@ -2,13 +2,14 @@
 
 import os
 import re
+import socket
 import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.environ.get("NEAP_SOURCE", "."), "spec", "support"))
 import peers  # noqa: E402
-from peers import serve  # noqa: E402
-from service import Background, Client, Load, Service, check, equal, get, run, until  # noqa: E402
+from peers import Curl, ca_file, cert, serve  # noqa: E402
+from service import Background, Client, Load, Service, check, equal, get, path, run, until  # noqa: E402
 
 peers.need("slowhttptest", "ab", "wrk")
 
@@ -81,6 +82,33 @@ def slow_readers():
     meanwhile(address, hold)
 
 
+def slow_handshakes():
+    """Clients that begin a handshake and say no more, one byte or half a hello: others get through, and they go."""
+    cert("localhost")
+    tls = {"cert": path("certs/localhost-fullchain.pem"), "key": path("certs/localhost-key.pem")}
+    s, address, url = serve(tls=tls, handshake_timeout=2)
+    before = s.descriptors()
+    hello = bytes.fromhex("160301020001000001fc0303") + os.urandom(100)
+    idle = [socket.create_connection(address, 30) for _ in range(200)]
+    for i, k in enumerate(idle):
+        k.sendall(hello[:i % len(hello)])
+    until(lambda: s.descriptors() >= before + 200, "they are there")
+    for _ in range(20):
+        equal(Curl("--cacert", ca_file(), url + "/hello").status, 200, "another client meanwhile")
+    until(lambda: s.descriptors() <= before + 1, "all of them are gone")
+    for k in idle:
+        k.close()
+
+
+def ab_over_tls():
+    cert("localhost", "--force")
+    _, _, url = serve(tls={"cert": path("certs/localhost-fullchain.pem"), "key": path("certs/localhost-key.pem")})
+    for extra in ["-k"], []:
+        out = peers.run("ab", "-q", "-n", 500, "-c", 10, *extra, url + "/big/20000", patience=60)
+        equal(int(re.search(r"Complete requests:\s+(\d+)", out).group(1)), 500, "complete")
+        equal(int(re.search(r"Failed requests:\s+(\d+)", out).group(1)), 0, "failed")
+
+
 def ab():
     _, _, url = serve()
     for extra, wanted in (["-k"], True), ([], False):
@@ -105,4 +133,4 @@ def wrk():
         equal(figures["bodies"], set(get(address, at)[1].split()), "what it was answered, always the same")
 
 
-run(slow_headers, slow_bodies, slow_readers, ab, wrk)
+run(slow_headers, slow_bodies, slow_readers, slow_handshakes, ab, ab_over_tls, wrk)

@@ -8,7 +8,7 @@ import sys
 sys.path.insert(0, os.path.join(os.environ.get("NEAP_SOURCE", "."), "spec", "support"))
 import peers  # noqa: E402
 from peers import Curl, Nginx, serve  # noqa: E402
-from service import Background, check, equal, path, run, until  # noqa: E402
+from service import Background, Service, check, equal, path, run, until, write  # noqa: E402
 
 peers.need("curl", "nginx")
 
@@ -136,5 +136,120 @@ def upgrades_pass():
             equal(k.recv(100), word.upper(), "an echo")
 
 
+# --- neap in front of nginx
+
+BEHIND = """
+  server {
+    listen {0};
+    root {root}/www;
+    client_max_body_size 20m;
+    location / { }
+    location = /seen { return 200 "$http_host|$http_x_forwarded_for|$http_via|$http_x_hop|$connection"; }
+    location = /moved { return 302 /small.txt; }
+    location = /cookies { add_header Set-Cookie a=1; add_header Set-Cookie b=2; return 200 "x"; }
+    location = /close { keepalive_timeout 0; return 200 "closes"; }
+    location /upload/ { dav_methods PUT DELETE; create_full_put_path on; alias {root}/www/; }
+  }
+"""
+
+
+def behind():
+    _, _, url = serve()
+    n = Nginx(BEHIND)
+    n.write("small.txt", b"small\n")
+    n.write("mib.bin", MIB)
+    return n, url + "/up", ["-H", f"X-Upstream: 127.0.0.1:{n.ports[0]}"]
+
+
+def neap_forwards():
+    n, url, to = behind()
+    c = Curl(*to, url + "/small.txt")
+    equal((c.status, c.body, c.headers["content-type"]), (200, "small\n", "text/plain"), "a file")
+    equal(Curl(*to, url + "/mib.bin").bytes == MIB, True, "a megabyte")
+    c = Curl(*to, "-r", "10-19", url + "/mib.bin")
+    equal((c.status, c.bytes), (206, MIB[10:20]), "a range")
+    equal(Curl(*to, "-I", url + "/mib.bin").headers["content-length"], str(len(MIB)), "HEAD")
+    equal(Curl(*to, url + "/none").status, 404, "no file")
+    equal(Curl(*to, url + "/moved").headers["location"].endswith("/small.txt"), True, "a redirect is the client's")
+    equal(Curl(*to, url + "/cookies").head.lower().count("set-cookie"), 2, "two cookies")
+    tag = Curl(*to, url + "/small.txt").headers["etag"]
+    equal(Curl(*to, "-H", f"If-None-Match: {tag}", url + "/small.txt").status, 304, "not modified")
+    seen = Curl(*to, "-H", "X-Hop: 1", "-H", "Connection: X-Hop", url + "/seen").body.split("|")
+    equal(seen[0], f"127.0.0.1:{n.ports[0]}", "the upstream's own name")
+    equal(seen[1], "127.0.0.1", "X-Forwarded-For")
+    check("neap" in seen[2], f"Via: {seen[2]}")
+    equal(seen[3], "", "what Connection names stays behind")
+    ids = {Curl(*to, url + "/seen").body.split("|")[-1] for _ in range(10)}
+    equal(len(ids), 1, "one connection upstream for ten clients")
+    for _ in range(5):
+        equal(Curl(*to, url + "/close").body, "closes", "an upstream that closes each time")
+    equal(Curl("-H", "X-Upstream: 127.0.0.1:1", url + "/x").status, 502, "no upstream")
+
+
+def neap_forwards_uploads():
+    n, url, to = behind()
+    file = path("mib")
+    with open(file, "wb") as f:
+        f.write(MIB)
+    for extra in ([], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect: 100-continue"]):
+        c = Curl(*to, *extra, "-T", file, url + "/upload/new.bin")
+        check(c.status in (201, 204), f"PUT {extra}: {c.status} {c.body}")
+        with open(os.path.join(n.root, "www/new.bin"), "rb") as f:
+            check(f.read() == MIB, f"what nginx stored {extra}")
+        equal(Curl(*to, "-X", "DELETE", url + "/upload/new.bin").status, 204, "DELETE")
+
+
+# --- the PROXY protocol, as HAProxy and nginx write it
+
+def who_is_seen(port):
+    s = socket.create_connection(("127.0.0.1", port), 30)
+    own = "%s:%d" % s.getsockname()
+    with s:
+        for _ in range(2):  # the header is the connection's, not the request's
+            s.sendall(b"GET /who HTTP/1.1\r\nHost: x\r\n\r\n")
+            got = b""
+            while b"}" not in got:
+                piece = s.recv(4096)
+                check(piece, f"it ended: {got}")
+                got += piece
+            check(own.encode() in got, f"it sees {own}: {got}")
+
+
+def haproxy_names_the_client():
+    if not peers.shutil.which("haproxy"):
+        print("haproxy is not installed")
+        return
+    _, address, _ = serve(proxy_protocol=True)
+    for kind in ("send-proxy", "send-proxy-v2", "send-proxy-v2-ssl-cn",
+                 "send-proxy-v2 proxy-v2-options crc32c,unique-id"):
+        listener = peers.listening_socket()
+        config = write("haproxy.cfg", f"""
+defaults
+  mode tcp
+  timeout connect 10s
+  timeout client 20s
+  timeout server 20s
+listen front
+  bind fd@{listener.fileno()}
+  server neap {address[0]}:{address[1]} {kind}
+""")
+        h = Service(argv=["haproxy", "-db", "-f", config], pass_fds=[listener.fileno()])
+        who_is_seen(listener.getsockname()[1])
+        h.end()
+        listener.close()
+
+
+def nginx_names_the_client():
+    module = "/usr/lib/nginx/modules/ngx_stream_module.so"
+    if not os.path.exists(module):
+        print("nginx's stream module is not installed")
+        return
+    _, address, _ = serve(proxy_protocol=True)
+    n = Nginx("", top=f"load_module {module};", stream=f"""
+  server {{ listen {{0}}; proxy_pass {address[0]}:{address[1]}; proxy_protocol on; }}
+""")
+    who_is_seen(n.ports[0])
+
+
 run(requests_pass, uploads_pass, connections_are_kept, a_service_that_goes_is_seen, a_client_that_leaves_is_seen,
-    upgrades_pass)
+    upgrades_pass, neap_forwards, neap_forwards_uploads, haproxy_names_the_client, nginx_names_the_client)

@@ -1,5 +1,6 @@
 """Other people's clients against neap.http.serve: curl, Python's http.client and requests, Node's fetch and undici."""
 
+import gzip
 import hashlib
 import http.client
 import json
@@ -130,6 +131,115 @@ def curl_upgrades():
         check(got.startswith(b"HTTP/1.1 101 "), f"101: {got}")
         k.sendall(b"and more")
         until(lambda: k.recv(4096) == b"AND MORE", "what is sent later")
+
+
+def files(name="www"):
+    """A directory that is served under /files."""
+    os.makedirs(path(name), exist_ok=True)
+    write_bytes(name + "/mib.bin", MIB)
+    write_bytes(name + "/page.html", b"<p>hello</p>\n" * 5000)
+    write_bytes(path("secret.txt"), b"secret\n")
+    os.utime(path(name + "/mib.bin"), (1700000000, 1700000000))  # tags of files of this second are weak, and pass
+    return path(name)
+
+
+def curl_ranges():
+    _, _, url = serve(static=files())
+    url += "/files/mib.bin"
+    c = Curl(url)
+    equal((c.status, c.bytes == MIB, c.headers["content-length"]), (200, True, str(len(MIB))), "the whole")
+    equal(c.headers.get("accept-ranges"), "bytes", "ranges are offered")
+    etag, date = c.headers["etag"], c.headers["last-modified"]
+    for asked, first, last in ("0-0", 0, 0), ("100-199", 100, 199), ("-10", len(MIB) - 10, len(MIB) - 1), \
+            (f"{len(MIB) - 1}-", len(MIB) - 1, len(MIB) - 1), ("5-99999999", 5, len(MIB) - 1):
+        c = Curl("-r", asked, url)
+        equal((c.status, c.headers["content-range"]), (206, f"bytes {first}-{last}/{len(MIB)}"), f"range {asked}")
+        check(c.bytes == MIB[first:last + 1], f"the bytes of {asked}")
+    c = Curl("-r", "0-9,100-109", url)
+    check(c.status == 206 and c.headers["content-type"].startswith("multipart/byteranges"), "two ranges")
+    check(MIB[0:10] in c.bytes and MIB[100:110] in c.bytes, "both are in it")
+    c = Curl("-r", "2000000-", url)
+    equal((c.status, c.headers["content-range"]), (416, f"bytes */{len(MIB)}"), "behind the end")
+    # A download that was broken off is gone on with.
+    part = write_bytes("part.bin", MIB[:400000])
+    peers.run("curl", "-q", "-sS", "-C", "-", "-o", part, url)
+    with open(part, "rb") as f:
+        check(f.read() == MIB, "what -C makes whole")
+    equal(Curl("-H", f"If-None-Match: {etag}", url).status, 304, "not changed, by its tag")
+    equal(Curl("-z", date, url).status, 304, "not changed, by its date")
+    equal(Curl("-H", 'If-Match: "other"', url).status, 412, "not the one that was meant")
+    equal(Curl("-r", "0-9", "-H", 'If-Range: "other"', url).status, 200, "a range of what was another")
+    equal(Curl("-I", url).headers["content-length"], str(len(MIB)), "HEAD")
+    equal(Curl("-X", "POST", url).status, 405, "POST")
+
+
+def curl_stays_inside():
+    www = files()
+    _, _, url = serve(static=www)
+    os.symlink(path("secret.txt"), path("www/link"))
+    for at in "../secret.txt", "%2e%2e/secret.txt", "..%2fsecret.txt", "x/..%5c..%5csecret.txt", "link", \
+            "%2e%2e%2fsecret.txt", "..%252fsecret.txt", "page.html%00.txt", "/etc/passwd", "%2fetc%2fpasswd":
+        c = Curl("--path-as-is", f"{url}/files/{at}")
+        check(c.status in (400, 403, 404) and b"secret" not in c.bytes, f"{at}: {c.status} {c.body}")
+    equal(Curl(url + "/files/page.html").status, 200, "what is inside")
+
+
+def curl_compressed():
+    _, _, url = serve(static=files(), compress=True, decompress=True)
+    lines = b"".join(b"line %d\n" % i for i in range(1, 5001))
+    for coding in "gzip", "br", "zstd":
+        for at, wanted in ("/big/100000", b"x" * 100000), ("/chunked/5000", lines):
+            c = Curl("--compressed", "-H", f"Accept-Encoding: {coding}", url + at)
+            equal(c.headers.get("content-encoding"), coding, f"{at} in {coding}")
+            check("accept-encoding" in c.headers.get("vary", "").lower(), f"Vary: {c.headers.get('vary')}")
+            check(c.bytes == wanted, f"{at} comes out of {coding}")
+        raw = Curl("-H", f"Accept-Encoding: {coding}", url + "/chunked/5000")
+        check(len(raw.bytes) < len(lines) / 3, f"{coding} is {len(raw.bytes)} bytes for {len(lines)}")
+    check(Curl("--compressed", url + "/big/5000").headers.get("content-encoding") in ("gzip", "br", "zstd"),
+          "curl's own list")
+    for accept in "identity", "*;q=0, identity", "gzip;q=0":
+        c = Curl("-H", f"Accept-Encoding: {accept}", url + "/chunked/5000")
+        check("content-encoding" not in c.headers and c.bytes == lines, f"plain for {accept}")
+    c = Curl("-H", "Accept-Encoding: gzip", "-r", "0-99", url + "/files/mib.bin")
+    equal((c.status, len(c.bytes)), (206, 100), "a range is of the file")
+    check("content-encoding" not in Curl("--compressed", url + "/hello").headers, "not worth it")
+    body = gzip.compress(MIB)
+    file = write_bytes("mib.gz", body)
+    c = Curl("--data-binary", "@" + file, "-H", "Content-Encoding: gzip", url + "/echo")
+    check(c.bytes == MIB, "a request's body is decoded")
+    bomb = write_bytes("bomb.gz", gzip.compress(bytes(200 << 20), 9))
+    equal(Curl("--data-binary", "@" + bomb, "-H", "Content-Encoding: gzip", url + "/echo").status, 413, "a bomb")
+
+
+def curl_behind_a_proxy():
+    _, address, url = serve(proxy_protocol=True)
+    who = json.loads(Curl("--haproxy-protocol", url + "/who").body)
+    check(who["remote"].startswith("127.0.0.1"), f"curl's own address: {who}")
+    c = Curl(url + "/hello", code=None)
+    check(getattr(c, "status", 0) in (0, 400), f"no connection without its header: {c.told}")
+    with socket.create_connection(address, 30) as k:
+        k.sendall(b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n"
+                  b"GET /who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        got = b""
+        while piece := k.recv(65536):
+            got += piece
+    check(b"203.0.113.7" in got, f"whom the header names: {got}")
+    _, _, url = serve(trusted_proxies=["127.0.0.0/8"])
+    who = json.loads(Curl("-H", "X-Forwarded-For: 203.0.113.9", "-H", "X-Forwarded-Proto: https", url + "/who").body)
+    equal((who.get("client"), who.get("scheme")), ("203.0.113.9", "https"), "whom a trusted proxy names")
+    _, _, url = serve()
+    who = json.loads(Curl("-H", "X-Forwarded-For: 203.0.113.9", url + "/who").body)
+    check("203.0.113.9" not in str(who), f"nobody's word counts by default: {who}")
+
+
+def curl_by_a_unix_socket():
+    place = path("s.sock")
+    s = Service(os.path.join(peers.SOURCE, "spec/e2e/http_peer_service.lua"), json.dumps({"unix": place}))
+    s.await_line("listening on unix:")
+    for _ in range(3):
+        equal(Curl("--unix-socket", place, "http://localhost/hello").body, "hello, world\n", "an answer")
+    c = Curl("--unix-socket", place, "-d", "x" * 100000, "http://localhost/echo")
+    equal(c.bytes, b"x" * 100000, "an upload")
 
 
 def curl_slowly():
@@ -292,5 +402,6 @@ def node_undici():
 
 
 run(curl_basics, curl_http_1_0, curl_reuses_its_connection, curl_uploads, curl_is_told_no_before_it_sends,
-    curl_sees_trailers_and_early_hints, curl_upgrades, curl_slowly, python_http_client, python_requests, raw_pipelines,
+    curl_sees_trailers_and_early_hints, curl_upgrades, curl_ranges, curl_stays_inside, curl_compressed,
+    curl_behind_a_proxy, curl_by_a_unix_socket, curl_slowly, python_http_client, python_requests, raw_pipelines,
     node_fetch, node_undici)

@@ -90,12 +90,23 @@ app:get("/upgrade", function(req)
 end)
 
 app:get("/tls", function(req) return req.tls or {} end)
+app:get("/who", function(req) return { remote = req.remote, client = req.client, scheme = req.scheme } end)
+
+-- A gateway: all below /up goes to the upstream that the header names.
+app:any("/up/*rest", function(req)
+  local ok, err = req:forward("http://" .. req:header "x-upstream", {
+    target = req.target:sub(4), via = "neap", forwarded = "x-forwarded",
+    headers = { ["x-upstream"] = false },
+  })
+  if not ok then return nil, err end
+end)
 
 -- The options of neap.http.serve as JSON; a directory that is served, and what else is asked for.
 local options = neap.json.decode(arg[1])
 if options.static then app:static("/files", options.static) end
 options.static = nil
-options.app, options.port = app, 0
+options.app = app
+if not options.unix then options.port = 0 end
 options.max_body_bytes = options.max_body_bytes or 64 * 1024 * 1024
 local server = assert(neap.http.serve(options))
 print("listening on " .. server.address)

@@ -331,6 +331,73 @@ def new_certificates():
     kept_answers()
 
 
+def new_certificates_by_reload():
+    """SIGHUP reads certificates anew, and drops no connection."""
+    tls = certificate("hup.test")
+    s, address, _ = serve(tls={**tls, "reload_interval": False})
+    context = ssl.create_default_context(cafile=ca_file())
+    with context.wrap_socket(socket.create_connection(address, 30), server_hostname="hup.test") as kept:
+
+        def shown():
+            with context.wrap_socket(socket.create_connection(address, 30), server_hostname="hup.test") as k:
+                return k.getpeercert()["serialNumber"]
+
+        kept.sendall(b"GET /wait/300 HTTP/1.1\r\nHost: x\r\n\r\n")  # under way meanwhile
+        first = shown()
+        cert("server", "hup.test", "--force")
+        equal(shown(), first, "nobody has looked yet")
+        s.reload()
+        check(shown() != first, "the new certificate is shown")
+        got = b""
+        while not got.endswith(b"300"):
+            piece = kept.recv(4096)
+            check(piece, f"the connection from before has ended: {got}")
+            got += piece
+
+
+BY_NAME = """
+local neap = require "neap"
+local folder = ...
+local function pair(name) return { cert = folder .. name .. "-fullchain.pem", key = folder .. name .. "-key.pem" } end
+local made, asked = {}, 0
+local server = assert(neap.http.serve {
+  port = 0,
+  handler = function(req) return req.tls.server_name .. " " .. asked end,
+  tls = {
+    cert = pair "localhost".cert, key = pair "localhost".key,
+    key_log = folder .. "keys.log",
+    sni = function(name)
+      asked = asked + 1
+      if name == "" then name = "localhost" end
+      if not name:find "%.test$" and name ~= "localhost" then return nil end
+      neap.task.sleep(0.05) -- as if it were fetched
+      made[name] = made[name] or assert(neap.tls.context(pair(name)))
+      return made[name]
+    end,
+  },
+})
+print("listening on " .. server.address)
+"""
+
+
+def names_by_callback():
+    for name in "localhost", "a.test", "late.test":
+        certificate(name)
+    s = Service(write("by_name.lua", BY_NAME), path("certs/"))
+    address = s.address()
+    for name in "a.test", "late.test", "localhost":
+        out = s_client(address, "-verify_return_error", "-verify_hostname", name, name=name,
+                       data=b"GET / HTTP/1.0\r\n\r\n")
+        check(f"\n{name} " in out.replace("\r", ""), f"the certificate that was fetched for {name}: {out}")
+    out = s_client(address, name="unknown.example", code=1)
+    check("unrecognized name" in out, f"a name that nobody has: {out}")
+    with open(path("certs/keys.log")) as f:
+        lines = f.read().splitlines()
+    check(len(lines) >= 5 and all(re.match(r"[A-Z_0-9]+ [0-9a-f]{64} [0-9a-f]{64,}$", line) for line in lines),
+          "the key log, as Wireshark reads it")
+    equal(oct(os.stat(path("certs/keys.log")).st_mode & 0o077), "0o0", "nobody else may read it")
+
+
 STARTTLS = """
 local neap = require "neap"
 local cert, key = ...
@@ -383,4 +450,4 @@ def starttls():
 
 
 run(versions, ciphers, alpn, names, resumption, resumption_across_workers, client_certificates, ocsp, curl, python,
-    node, new_certificates, starttls)
+    node, new_certificates, new_certificates_by_reload, names_by_callback, starttls)

@@ -91,19 +91,23 @@ def listening_socket():
 class Nginx(Service):
     """nginx with `servers` (a format string; {0}, {1} … are its ports) in the http block, until the test ends."""
 
-    def __init__(self, servers, ports=1, http="", **values):
+    def __init__(self, servers, ports=1, http="", top="", stream="", **values):
         self.sockets = [listening_socket() for _ in range(ports)]
         self.ports = [s.getsockname()[1] for s in self.sockets]
         self.root = path(f"nginx-{self.ports[0]}")
         os.makedirs(os.path.join(self.root, "www"), exist_ok=True)
-        body = re.sub(r"\{(\d+)\}", lambda m: f"127.0.0.1:{self.ports[int(m.group(1))]}", servers)
+        def port(match):
+            return f"127.0.0.1:{self.ports[int(match.group(1))]}"
+
+        body = re.sub(r"\{(\d+)\}", port, servers)
+        stream = re.sub(r"\{(\d+)\}", port, stream)
         for name, value in {**values, "root": self.root}.items():
             body = body.replace("{" + name + "}", str(value))
         temporary = "\n".join(f"  {kind}_temp_path {self.root}/{kind};"
                               for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         # Started by root, its worker would be somebody who cannot read the test's files.
         user = " user root;" if os.geteuid() == 0 else ""
-        self.config = write(f"nginx-{self.ports[0]}.conf", f"""
+        self.config = write(f"nginx-{self.ports[0]}.conf", f"""{top}
 daemon off; worker_processes 1;{user} pid {self.root}/pid; error_log stderr warn;
 events {{ worker_connections 512; }}
 http {{
@@ -114,6 +118,7 @@ http {{
   {http}
 {body}
 }}
+{"stream {" + stream + "}" if stream else ""}
 """)
         fds = [s.fileno() for s in self.sockets]
         # A master that is killed leaves its workers: when the test goes, it is asked instead.
