@@ -113,6 +113,7 @@ end
 function Fields:push(piece)
   local from = 1
   while true do
+    if not self.begun[1] then from = piece:find("[^&]", from) or #piece + 1 end -- nothing between two '&'
     local at = piece:find("&", from, true)
     local err = self:keep(piece:sub(from, at and at - 1))
     if err then return err end
