@@ -69,6 +69,7 @@ describe("dns", function()
         { type = "A", data = "192.0.2.2" },
         { type = "AAAA", data = ("\0"):rep(15) .. "\7" },
       },
+      ["raced.test"] = { { type = "A", data = "127.0.0.9" }, { type = "A", data = "127.0.0.1" } },
       ["here.test"] = { { type = "A", data = "127.0.0.1" } },
       ["_api._tcp.test"] = {
         { type = "SRV", priority = 2, weight = 0, port = 81, target = "b.test" },
@@ -136,6 +137,14 @@ describe("dns", function()
     local ok, why = pcall(dns.cache, { names = 1 })
     assert.is_false(ok)
     assert.matches("opts.names: unknown option", why, 1, true)
+  end)
+
+  it("gives the next address its turn when one fails, or does not answer for a while", function()
+    local listener <close> = assert(tcp.listen({ host = "127.0.0.1" }, function(s) s:write "found" end))
+    for _, opts in ipairs { {}, { attempt_delay = 60 } } do
+      local s <close> = assert(tcp.connect("raced.test", listener.port, opts))
+      assert.equal("found", s:read_exactly(5))
+    end
   end)
 
   it("is what streams are connected by", function()

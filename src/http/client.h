@@ -31,6 +31,7 @@ struct np_http_client_options {
     uint64_t max_requests;        /* calls that a connection carries at most, 0 none (default) */
     int64_t wait_timeout;         /* ns for a connection to be free; 0 none (default) */
     int64_t dns_timeout;          /* ns for the name; default 5 s. This and the next ones: 0 none */
+    int64_t attempt_delay;        /* ns until a name's next address is tried too; 0: net/dial.h's */
     int64_t connect_timeout;      /* ns for TCP; default 5 s */
     int64_t tls_timeout;          /* ns for a handshake, or for a proxy to connect; default 10 s */
     struct np_http_limits limits; /* of answers; max_body UINT64_MAX by default: bodies stream */

@@ -173,6 +173,7 @@ enum neap_err np_http_client_dial(struct np_http_client_conn *conn, const struct
     d.timeout = 0;
     d.resolve_timeout = call->dns_timeout;
     d.connect_timeout = call->connect_timeout;
+    d.attempt_delay = conn->client->opts.attempt_delay;
     if (o->is_unix) {
         d.timeout = call->connect_timeout;
         return np_unix_dial(loop, o->host, &d, &step_handler, conn, &conn->stream);

@@ -70,6 +70,7 @@ static const struct np_opt pool_spec[] = {
     {"max_waiting", NP_OPT_SIZE, offsetof(struct np_http_client_options, max_waiting), 0, 0},
     {"idle_timeout", NP_OPT_SECONDS, offsetof(struct np_http_client_options, idle_timeout), 0, 0},
     {"max_age", NP_OPT_SECONDS, offsetof(struct np_http_client_options, max_age), 0, 0},
+    {"attempt_delay", NP_OPT_SECONDS, offsetof(struct np_http_client_options, attempt_delay), 0, 0},
     {"max_requests", NP_OPT_SIZE, offsetof(struct np_http_client_options, max_requests), 0, 0},
     {0}};
 

@@ -31,6 +31,7 @@ static const struct np_opt connect_spec[] = {
     {"timeout", NP_OPT_SECONDS, offsetof(struct connect_options, dial.timeout), 0, 0},
     {"no_delay", NP_OPT_BOOL, offsetof(struct connect_options, dial.no_delay), 0, 0},
     {"keep_alive", NP_OPT_INT, offsetof(struct connect_options, dial.keep_alive), 0, 32767},
+    {"attempt_delay", NP_OPT_SECONDS, offsetof(struct connect_options, dial.attempt_delay), 0, 0},
     NP_DIAL_LAYER_OPTS(struct connect_options, server_name),
     NP_LSTREAM_OPTS(struct connect_options, stream),
     {0}};

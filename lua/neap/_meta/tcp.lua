@@ -8,6 +8,7 @@ local tcp = {}
 ---@field timeout? number|false seconds for all of it, names included; default 10
 ---@field no_delay? boolean send small writes at once; default true
 ---@field keep_alive? integer seconds of TCP keep-alive, 0 none; default 0
+---@field attempt_delay? number seconds until a name's next address is tried as well (RFC 8305); default 0.25
 ---@field tls? true|neap.tls.Context|neap.TlsOptions speaks TLS; true: with the system's roots
 ---@field server_name? string whom the certificate must be for; default: the host
 ---@field proxy_protocol? "v1"|"v2"|neap.ProxyHeader begins with a PROXY header, before TLS: of its own addresses, or that

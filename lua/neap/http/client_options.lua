@@ -27,6 +27,7 @@ local M = {}
 ---@field idle_timeout? number|false seconds a kept connection may sit; default 60
 ---@field max_age? number|false seconds a connection is used; default none
 ---@field max_requests? integer calls a connection carries; default 0: no bound
+---@field attempt_delay? number seconds until a name's next address is tried as well (RFC 8305); default 0.25
 
 ---@class neap.http.Auth
 ---@field user? string
