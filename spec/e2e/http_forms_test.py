@@ -88,7 +88,7 @@ function follow(url)
 end
 app:get("/follow", function(req) return follow(req.query.url) end)
 
-server = assert(neap.http.serve { app = app, port = 0, max_body_bytes = 8 << 20 })
+server = assert(neap.http.serve { app = app, port = 0, max_body_bytes = 8 << 20, compress = true })
 print("listening on " .. server.address)
 """
 
@@ -214,13 +214,14 @@ def with_others():
         began = time.monotonic()
         part(url)
         print(f"   {part.__name__}: {time.monotonic() - began:.2f} s")
-    open_ = subprocess.Popen(["curl", "-q", "-sSN", url + "quiet"], stdout=subprocess.PIPE, text=True,
-                             preexec_fn=s._end_with_test)
-    s.equal(open_.stdout.readline(), ":\n", "the stream has begun")
-    service.signal(signal.SIGTERM)
+    for stop in (service.reload, lambda: service.signal(signal.SIGTERM)):
+        open_ = subprocess.Popen(["curl", "-q", "-sSN", "--compressed", url + "quiet"], stdout=subprocess.PIPE,
+                                 text=True, preexec_fn=s._end_with_test)
+        s.equal(open_.stdout.readline(), ":\n", "the stream has begun")
+        stop()
+        s.equal((open_.wait(), open_.stdout.read()), (0, "\n"), "the stream's end, as curl has it")
+        open_.stdout.close()
     s.equal(service.ended(), 0, "the service's exit code, though a stream was open")
-    s.equal((open_.wait(), open_.stdout.read()), (0, "\n"), "the stream's end, as curl has it")
-    open_.stdout.close()
     s.equal(service.matching(r"error|ERROR|grace"), [], "what was logged")
 
 
