@@ -7,6 +7,7 @@ import email.policy
 import http.server
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +125,39 @@ def forms(url):
     s.equal(requests.post(url + "form", json={}, timeout=30).status_code, 415, "no form at all")
 
 
+NODE = """
+const [url] = process.argv.slice(1);
+const form = new FormData();
+form.append("text", "line\\nquote \\" é");
+form.append("up", new Blob([new Uint8Array(70000).fill(13)], { type: "x/y" }), "a\\"b\\n%22é.bin");
+const seen = await (await fetch(url + "form", { method: "POST", body: form })).json();
+const made = await (await fetch(url + "make")).formData();
+const decoder = new TextDecoder();
+let text = "";
+const answer = await fetch(url + "events");
+for await (const piece of answer.body) {
+  text += decoder.decode(piece, { stream: true });
+  if (text.includes("tock")) break;
+}
+console.log(JSON.stringify({ seen, made: [...made.keys()], file: await made.get("file").text(), text }));
+"""
+
+
+def browsers(url):
+    """Node's fetch and FormData are what the WHATWG says, as browsers'."""
+    if not shutil.which("node"):
+        print("   no node here")
+        return
+    out = subprocess.run(["node", "--input-type=module", "-e", NODE, url], capture_output=True, timeout=60)
+    s.check(out.returncode == 0, out.stderr.decode())
+    got = json.loads(out.stdout)
+    s.equal(got["seen"]["fields"], {"text": 'line\r\nquote " é'}, "FormData's field")
+    file = got["seen"]["files"][0]
+    s.equal((file["filename"], file["type"], file["size"]), ('a"b_"é.bin', "x/y", 70000), "FormData's file")
+    s.equal((got["made"], got["file"]), (["file", "list", "list", "text"], "data"), "what fetch reads of ours")
+    s.equal(got["text"].split("\n")[:6], ["retry: 1000", "", "event: hello", "id: 1", "data: after nil", ""], "events")
+
+
 def uploads(url):
     data = os.urandom(3 << 20)
     saved = requests.post(url + "save/kept", files={"f": ("x", data)}, timeout=30)
@@ -210,7 +244,7 @@ def following(url):
 def with_others():
     service = s.Service(s.write("service.lua", SCRIPT), os.path.dirname(s.path("x")))
     url = "http://%s:%d/" % service.address()
-    for part in (forms, uploads, made, cookies, events, following):
+    for part in (forms, browsers, uploads, made, cookies, events, following):
         began = time.monotonic()
         part(url)
         print(f"   {part.__name__}: {time.monotonic() - began:.2f} s")
