@@ -119,6 +119,9 @@ size_t np_http_server_connections(const struct np_http_server *s);
 void np_http_server_close(struct np_http_server *s, int64_t grace);
 void *np_http_server_arg(const struct np_http_server *s);
 
+/* "Content-Type": an answer's header whose name is this very array is neap's own, and not checked. */
+extern const char np_http_own_type[];
+
 /* --- one exchange */
 /* Its connection's, to look at: never to be read, written or closed. */
 const struct np_stream *np_http_exchange_stream(struct np_http_exchange *x);

@@ -170,6 +170,7 @@ bool np_http_name_is(struct np_bytes name, const char *lower, size_t n);
 bool np_http_list_has(struct np_bytes list, const char *lower, size_t n);
 /* llhttp's number of a method as written; -1 for an unknown one. */
 int np_http_method(const char *name, size_t n);
+const char *np_http_method_name(int method); /* as it is written; static */
 
 /* --- writing: each fails with NEAP_ENOMEM, or NEAP_EINVAL for what must not reach the wire (CR,
  * LF, NUL or other control bytes in a header, a bad token as a name, a target with spaces), and

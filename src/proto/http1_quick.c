@@ -10,10 +10,10 @@
 
 enum { MAX_LENGTH_DIGITS = 18 };
 
-enum { TARGET = 1, NAME = 2, VALUE = 4 };
+enum { TARGET = 1, NAME = 2, VALUE = 4, HOST = 8 };
 
 /* What a byte may be part of: a target (RFC 3986's bytes, and those that llhttp lets pass), a
- * header's name, its value (a tab is not plain). */
+ * header's name, its value (a tab is not plain), a host's name or address. */
 static const unsigned char classes[256] = {
     [' '] = VALUE,
     ['!'] = TARGET | NAME | VALUE,
@@ -105,16 +105,28 @@ static bool read_length(struct np_http1_parser *p, struct np_bytes v)
     return true;
 }
 
+/* "name" or "name:port"; anything else a host may be is looked at in detail. */
+static bool check_host(struct np_bytes v)
+{
+    struct np_bytes host, port;
+    const char *end = v.p + v.n;
+    const char *at = run(v.p, end, HOST);
+    if (at > v.p && at < end && *at == ':') {
+        for (at++; at < end && *at >= '0' && *at <= '9';)
+            at++;
+    }
+    return at == end || np_http1_split_host(v, &host, &port);
+}
+
 /* Whether a header is plain. */
 static bool check_header(struct np_http1_parser *p, const struct np_http_header *h)
 {
-    struct np_bytes host, port;
     switch (h->name.n) {
     case 4:
         if (!np_http_name_is(h->name, "host", 4)) return true;
         if (p->seen_host) return false;
         p->seen_host = true;
-        return np_http1_split_host(h->value, &host, &port);
+        return check_host(h->value);
     case 6:
         return !np_http_name_is(h->name, "expect", 6);
     case 7:

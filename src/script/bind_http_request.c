@@ -15,11 +15,14 @@
 
 enum field { METHOD = 1, TARGET, PATH, QUERY_STRING, VERSION, HEADERS, TRAILERS, REMOTE };
 
+static const char type_key; /* of the metatable, found without its name: one for every request */
+
 struct np_http_req *np_http_req_push(lua_State *L, struct np_http_exchange *x, struct np_task *t)
 {
     struct np_http_req *r = lua_newuserdatauv(L, sizeof *r, 4);
     memset(r, 0, sizeof *r);
-    luaL_setmetatable(L, REQUEST);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &type_key);
+    lua_setmetatable(L, -2);
     r->x = x;
     r->task = t;
     x->user = r;
@@ -223,7 +226,7 @@ static int fail_answer(lua_State *L, enum neap_err err)
 static void add_content_type(struct np_http_header *headers, size_t *n, const char *type)
 {
     if (!type || np_has_header(headers, *n, "content-type")) return;
-    headers[*n].name = (struct np_bytes){"Content-Type", 12};
+    headers[*n].name = (struct np_bytes){np_http_own_type, 12};
     headers[*n].value = (struct np_bytes){type, strlen(type)};
     (*n)++;
 }
@@ -436,6 +439,8 @@ void np_http_add_request(lua_State *L)
     static const luaL_Reg meta[] = {
         {"__newindex", request_newindex}, {"__tostring", request_tostring}, {NULL, NULL}};
     np_type_new(L, REQUEST, NULL, meta);
+    luaL_getmetatable(L, REQUEST);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &type_key);
     np_http_reqbody_open(L);
 
     lua_newtable(L); /* fields and methods */

@@ -79,7 +79,7 @@ static int run_request(lua_State *L)
     lua_rawgeti(L, LUA_REGISTRYINDEX, ls->handler_ref);
     lua_pushvalue(L, 1);
     /* what every router asks for first, without the way through the request's fields */
-    lua_pushlstring(L, x->head.method_name.p, x->head.method_name.n);
+    lua_pushstring(L, np_http_method_name(x->head.method)); /* Lua knows it by its address */
     lua_pushlstring(L, x->head.path.p, x->head.path.n);
     lua_callk(L, 3, 3, (lua_KContext)t->arg, on_handler_returned);
     return on_handler_returned(L, LUA_OK, (lua_KContext)t->arg);

@@ -35,6 +35,10 @@ function Lease:__close()
 end
 Lease.__gc = Lease.__close
 
+-- One that is held by a `<close>` variable for all of its life: no finaliser, which would cost more than
+-- the rest of it.
+local Scoped = { __index = Lease, __close = Lease.__close }
+
 ---@param ok boolean? nil: it says nothing about the endpoint
 function Lease:done(ok)
   local picked = self.endpoint
@@ -54,19 +58,33 @@ end
 local Service = {}
 Service.__index = Service
 
+-- A place is made once for an endpoint that stays where it is.
+local function place_of(self, endpoint)
+  local id, host, port = endpoint.id, endpoint.host, endpoint.port
+  local place = self.places[id]
+  if place and place.host == host and place.port == port then return place end
+  place = { scheme = self.scheme, host = host, port = port, authority = authority(host, port) }
+  if self.nplaces >= 4096 then self.places, self.nplaces = {}, 0 end
+  self.places[id], self.nplaces = place, self.nplaces + 1
+  return place
+end
+
+---@param scoped boolean? the lease goes into a `<close>` variable at once
 ---@return neap.http.Place? place
 ---@return neap.http.Lease|neap.Error lease
-function Service:take(call, tried)
-  local endpoint, err = self.balancer:pick { key = call.hash_key, exclude = tried[1] and tried or nil }
+function Service:take(call, tried, scoped)
+  local exclude, how = tried[1] and tried or nil, nil
+  if exclude or call.hash_key ~= nil then how = { key = call.hash_key, exclude = exclude } end
+  local endpoint, err = self.balancer:pick(how)
   if not endpoint then return nil, err end
   local lease = setmetatable(
     { balancer = self.balancer, endpoint = endpoint, picked = endpoint, began = runtime.monotonic() },
-    Lease
+    scoped and Scoped or Lease
   )
-  local scheme = self.scheme
-  if endpoint.path then return { scheme = scheme, unix = endpoint.path, authority = self.name }, lease end
-  local host, port = endpoint.host, endpoint.port
-  return { scheme = scheme, host = host, port = port, authority = authority(host, port) }, lease
+  if endpoint.path then
+    return { scheme = self.scheme, unix = endpoint.path, authority = self.name }, lease
+  end
+  return place_of(self, endpoint), lease
 end
 
 ---@param service string
@@ -76,13 +94,13 @@ end
 function M.service(service, policy, secure, level)
   local scheme = secure and "https" or "http"
   if type(policy) == "userdata" or (type(policy) == "table" and getmetatable(policy) ~= nil) then
-    return setmetatable({ name = service, balancer = policy, scheme = scheme }, Service)
+    return setmetatable({ name = service, balancer = policy, scheme = scheme, places = {}, nplaces = 0 }, Service)
   end
   local balancer = require "neap.balancer"
   local ok, b, err = pcall(balancer.new, policy or "p2c", { service = service })
   if not ok then error((tostring(b):gsub("^[^:]+:%d+: ", "")), level + 1) end
   if not b then error(tostring(err), level + 1) end
-  return setmetatable({ name = service, balancer = b, scheme = scheme }, Service)
+  return setmetatable({ name = service, balancer = b, scheme = scheme, places = {}, nplaces = 0 }, Service)
 end
 
 -- One origin.
