@@ -46,7 +46,7 @@ enum neap_err np_tls_read_cert(const char *pem, const char *what, X509 **out,
 enum neap_err np_tls_read_issuer(const struct np_tls_made *m, X509 **cert, EVP_PKEY **key,
                                  struct neap_errinfo *info)
 {
-    X509 *c;
+    X509 *c = NULL;
     enum neap_err err = np_tls_read_cert(m->cert, "the authority's certificate", &c, info);
     if (err) return err;
     BIO *b = BIO_new_mem_buf(m->key, -1);
