@@ -2,6 +2,7 @@
 
 local neap = require "neap"
 local tcp, unix = neap.tcp, neap.unix
+local certs = dofile "spec/support/certs.lua"
 
 -- What a listener's handler hears of a connection on which this is sent.
 local function heard(opts, send)
@@ -120,6 +121,38 @@ describe("the PROXY protocol", function()
     local text = {}
     for piece in c:chunks() do text[#text + 1] = piece end
     assert.matches(own .. "$", table.concat(text))
+    server:close { grace = 0 }
+  end)
+
+  it("comes before TLS", function()
+    local dir = certs.new()
+    local _ <close> = setmetatable({}, { __close = function() dir:remove() end })
+    local identity = dir:server "localhost"
+    local trust = { ca = dir.ca }
+    local l <close> = assert(tcp.listen({ tls = identity, proxy_protocol = true }, function(s)
+      s:write(s:peer() .. " " .. s:tls().server_name .. " " .. (s:proxy().authority or "-") .. "\n")
+    end))
+    local opts = { tls = trust, server_name = "localhost" }
+    for _, header in ipairs { "v1", "v2" } do
+      opts.proxy_protocol = header
+      local c <close> = assert(tcp.connect("127.0.0.1", l.port, opts))
+      assert.equal(c:local_address() .. " localhost -", c:read_line { timeout = 20 })
+    end
+    opts.proxy_protocol = { source = "1.2.3.4:5", destination = "5.6.7.8:9", authority = "a.test" }
+    local c <close> = assert(tcp.connect("127.0.0.1", l.port, opts))
+    assert.equal("1.2.3.4:5 localhost a.test", c:read_line { timeout = 20 })
+    local server = assert(neap.http.serve {
+      handler = function(req)
+        return table.concat({ req.remote, req.client, req.url, req.proxy.authority }, " ")
+      end,
+      tls = identity,
+      proxy_protocol = true,
+    })
+    local h <close> = assert(tcp.connect("127.0.0.1", server.port, opts))
+    h:write "GET /a HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n"
+    local text = {}
+    for piece in h:chunks() do text[#text + 1] = piece end
+    assert.matches("1%.2%.3%.4:5 1%.2%.3%.4 https://shop%.test/a a%.test$", table.concat(text))
     server:close { grace = 0 }
   end)
 

@@ -4,6 +4,7 @@
 
 local client = require "neap.http.client"
 local core = require "neap.core.http"
+local forwarded = require "neap.http.forwarded"
 local proxy_env = require "neap.http.proxy_env"
 local retry = require "neap.http.retry"
 local runtime = require "neap.core.runtime"
@@ -20,7 +21,7 @@ local M = {}
 ---@field body? string in place of the request's
 ---@field preserve_host? boolean the upstream sees the Host that the client asked; default false: its own
 ---@field via? string adds `Via: 1.1 <this>` to what was there
----@field forwarded? "x-forwarded"|"forwarded" adds X-Forwarded-For, -Host and -Proto, or RFC 7239's header
+---@field forwarded? "x-forwarded"|"forwarded" says who asked, as `http.forwarded_headers` does
 ---@field timeout? number|false seconds in all; default: the client's, or 30
 ---@field hash_key? string|number for a client whose balancer hashes
 
@@ -46,37 +47,6 @@ local function list_with(before, element)
   return element
 end
 
--- RFC 7239: an IPv6 address stands in brackets and quotes.
-local function node(host)
-  if host:find(":", 1, true) then return ('"[%s]"'):format(host) end
-  return host
-end
-
-local function quoted(text)
-  if text:find "^[%w!#$%%&'*+.^_`|~-]+$" then return text end
-  return '"' .. text:gsub('["\\]', "\\%0") .. '"'
-end
-
-local function peer_host(req)
-  local remote = req.remote
-  return remote:match "^%[(.*)%]:%d+$" or remote:match "^(.*):%d+$" or remote
-end
-
-local function add_forwarded(req, how, out)
-  local from = peer_host(req)
-  local host, proto = req:header "host", req.tls and "https" or "http"
-  if from == "" or from:find "^unix" then from = "unknown" end
-  if how == "forwarded" then
-    local element = "for=" .. node(from) .. ";proto=" .. proto
-    if host and host ~= "" then element = element .. ";host=" .. quoted(host) end
-    out["forwarded"] = list_with(req.headers["forwarded"], element)
-    return
-  end
-  out["x-forwarded-for"] = list_with(req.headers["x-forwarded-for"], from)
-  out["x-forwarded-proto"] = proto
-  if host and host ~= "" then out["x-forwarded-host"] = host end
-end
-
 -- Nil when there is nothing to change.
 local function changes(req, defaults, opts)
   if opts == none and not (defaults and next(defaults)) then return nil end
@@ -87,7 +57,7 @@ local function changes(req, defaults, opts)
   end
   if opts.forwarded then
     out = out or {}
-    add_forwarded(req, opts.forwarded, out)
+    forwarded.add(req, opts.forwarded, nil, out)
   end
   if opts.via then
     out = out or {}

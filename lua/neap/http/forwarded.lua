@@ -13,6 +13,8 @@ local options = schema.new {
   by = "string",
 }
 
+local NAMES = { "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded" }
+
 -- The address in "10.0.0.1:80", "[::1]:80"; nil for a unix socket.
 local function address_of(remote)
   if remote:find "^unix:" then return nil end
@@ -47,6 +49,19 @@ local function chain(req, name, last)
   return before .. ", " .. last
 end
 
+-- Sets what `headers` gives in a table of headers.
+function M.add(req, style, by, out)
+  for _, name in ipairs(NAMES) do out[name] = false end
+  if style ~= "forwarded" then
+    local host = req.host
+    out["x-forwarded-for"] = chain(req, "x-forwarded-for", address_of(req.remote)) or false
+    out["x-forwarded-proto"] = req.scheme
+    out["x-forwarded-host"] = host ~= "" and host or false
+    out["x-forwarded-port"] = host:match ":(%d+)$" or (req.scheme == "https" and "443" or "80")
+  end
+  if style ~= "x-forwarded" then out.forwarded = chain(req, "forwarded", element(req, by)) end
+end
+
 ---The headers that tell an upstream who asked: set them, in place of what the request has by these names, on
 ---the request that is passed on. The chain that came with the request is kept, and the peer added to it, if
 ---the peer is one of the server's `trusted_proxies`; else it begins with the peer.
@@ -57,23 +72,8 @@ end
 ---@return table<string, string|false> headers
 function M.headers(req, opts)
   opts = options:read(opts)
-  local headers = {
-    ["x-forwarded-for"] = false,
-    ["x-forwarded-proto"] = false,
-    ["x-forwarded-host"] = false,
-    ["x-forwarded-port"] = false,
-    forwarded = false,
-  }
-  if opts.style ~= "forwarded" then
-    local host = req.host
-    headers["x-forwarded-for"] = chain(req, "x-forwarded-for", address_of(req.remote)) or false
-    headers["x-forwarded-proto"] = req.scheme
-    headers["x-forwarded-host"] = host ~= "" and host or false
-    headers["x-forwarded-port"] = host:match ":(%d+)$" or (req.scheme == "https" and "443" or "80")
-  end
-  if opts.style ~= "x-forwarded" then
-    headers.forwarded = chain(req, "forwarded", element(req, opts.by))
-  end
+  local headers = {}
+  M.add(req, opts.style, opts.by, headers)
   return headers
 end
 

@@ -92,7 +92,7 @@ describe("req:forward", function()
       assert.is_nil(h["x-old"])
       assert(http.get(url_of(gateway) .. "/p?t=/other&m=DELETE"))
       assert.same({ "DELETE", "/base/other" }, { seen[1], seen[2] })
-    end)
+    end, { trusted_proxies = { "127.0.0.1" } })
   end)
 
   it("adds RFC 7239's header", function()
@@ -102,6 +102,19 @@ describe("req:forward", function()
     end, function(gateway)
       assert(http.get(url_of(gateway), { headers = { forwarded = "for=x" } }))
       assert.equal(('for=x, for=127.0.0.1;proto=http;host="%s"'):format(gateway.address), seen)
+    end, { trusted_proxies = { "127.0.0.1" } })
+  end)
+
+  it("says nothing of who asked that a stranger made up", function()
+    local seen
+    through(function(req, url) return req:forward(url, { forwarded = "x-forwarded" }) end, function(req)
+      seen = req.headers
+    end, function(gateway)
+      assert(http.get(url_of(gateway), {
+        headers = { forwarded = "for=x", ["x-forwarded-for"] = "6.6.6.6", ["x-forwarded-proto"] = "https" },
+      }))
+      assert.same({ "127.0.0.1", "http" }, { seen["x-forwarded-for"], seen["x-forwarded-proto"] })
+      assert.is_nil(seen.forwarded)
     end)
   end)
 
