@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.environ.get("NEAP_SOURCE", "."), "spec", "support"))
 import peers  # noqa: E402
-from peers import Curl, Nginx, serve  # noqa: E402
+from peers import Curl, Nginx, ca_file, cert, serve  # noqa: E402
 from service import Background, Service, check, equal, path, run, until, write  # noqa: E402
 
 peers.need("curl", "nginx")
@@ -136,6 +136,41 @@ def upgrades_pass():
             equal(k.recv(100), word.upper(), "an echo")
 
 
+TLS_FRONT = """
+  upstream neap {{ server {upstream}; keepalive 4; }}
+  server {{
+    listen {{0}};
+    location / {{
+      proxy_pass https://neap;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_ssl_trusted_certificate {ca};
+      proxy_ssl_verify on;
+      proxy_ssl_name localhost;
+      proxy_ssl_server_name on;
+      proxy_ssl_certificate {client}.pem;
+      proxy_ssl_certificate_key {client}-key.pem;
+    }}
+  }}
+"""
+
+
+def nginx_speaks_tls_to_neap():
+    cert("localhost")
+    cert("client", "front@example.com")
+    s, (host, port), _ = serve(tls={"cert": path("certs/localhost-fullchain.pem"),
+                                    "key": path("certs/localhost-key.pem"), "ca": ca_file(), "verify": "required"})
+    client = path("certs/front-example.com-client")
+    nginx = Nginx(TLS_FRONT.format(upstream=f"{host}:{port}", ca=ca_file(), client=client))
+    seen = json.loads(Curl(nginx.url("/tls")).body)
+    equal((seen["verified"], seen["server_name"], seen["peer"]["common_name"]),
+          (True, "localhost", "front@example.com"), "who is in front")
+    for _ in range(20):
+        equal(Curl(nginx.url("/hello")).status, 200, "an answer")
+    equal(len(Curl(nginx.url("/big/3000000")).bytes), 3000000, "a large one")
+    check(connections_of(s) <= 4, "connections are kept")
+
+
 # --- neap in front of nginx
 
 BEHIND = """
@@ -252,4 +287,5 @@ def nginx_names_the_client():
 
 
 run(requests_pass, uploads_pass, connections_are_kept, a_service_that_goes_is_seen, a_client_that_leaves_is_seen,
-    upgrades_pass, neap_forwards, neap_forwards_uploads, haproxy_names_the_client, nginx_names_the_client)
+    upgrades_pass, nginx_speaks_tls_to_neap, neap_forwards, neap_forwards_uploads, haproxy_names_the_client,
+    nginx_names_the_client)

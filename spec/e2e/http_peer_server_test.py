@@ -242,6 +242,46 @@ def curl_by_a_unix_socket():
     equal(c.bytes, b"x" * 100000, "an upload")
 
 
+def curl_forms():
+    _, _, url = serve()
+    file = write_bytes("mib", MIB)
+    got = json.loads(Curl("-d", "a=1", "--data-urlencode", "b=x y&z=ü", "-d", "a=2", url + "/form").body)
+    equal(got["fields"], {"a": ["1", "2"], "b": "x y&z=ü"}, "a form")
+    got = json.loads(Curl("-F", "text=hello ü", "-F", f"file=@{file};filename=\"na me;.bin\";type=image/png",
+                          "-F", "file=@-;filename=second", url + "/form", data=b"from a pipe").body)
+    equal(got["fields"], {"text": "hello ü"}, "its fields")
+    equal([(f["name"], f["filename"], f["size"]) for f in got["files"]],
+          [("file", "na me;.bin", len(MIB)), ("file", "second", 11)], "its files")
+    equal(got["files"][0]["type"], "image/png", "a file's type")
+    equal(Curl("-H", "Content-Type: text/plain", "-d", "x", url + "/form").status, 415, "no form")
+    equal(Curl("-H", "Content-Type: multipart/form-data; boundary=x", "-d", "--x\r\nrubbish", url + "/form").status,
+          400, "a malformed one")
+
+
+def curl_events():
+    _, _, url = serve()
+    c = Curl("-N", url + "/events")
+    equal(c.headers["content-type"].split(";")[0], "text/event-stream", "their type")
+    ids = [line for line in c.body.splitlines() if line.startswith("id:")]
+    equal([i.split(":")[1].strip() for i in ids], ["1", "2", "3"], "events")
+    check("data: line one\ndata: number 1\n" in c.body, f"lines of data: {c.body}")
+    check("\n:" in c.body, f"heartbeats: {c.body!r}")
+    check("id: 8" in Curl("-N", "-H", "Last-Event-ID: 7", url + "/events").body, "gone on with where it was")
+
+
+def curl_through_neap():
+    """neap as an HTTP proxy: CONNECT tunnels to another server, absolute URLs to itself."""
+    _, _, proxy = serve()
+    _, target, url = serve()
+    c = Curl("-p", "-x", proxy, url + "/hello", url + "/hello")
+    equal((c.status, c.body, c.connects), (200, "hello, world\n", 1), "a tunnel")
+    c = Curl("-p", "-x", proxy, "--data-binary", "@" + write_bytes("mib", MIB), url + "/stream")
+    check(c.bytes == MIB, "a megabyte there and back")
+    check("502" in Curl("-p", "-x", proxy, "http://127.0.0.1:1/", code=None).told, "a tunnel to nobody")
+    c = Curl("-x", proxy, proxy + "/json?a=1")
+    equal(json.loads(c.body)["host"], proxy[len("http://"):], "an absolute URL")
+
+
 def curl_slowly():
     """A client that takes a megabyte slowly is no reason to keep another waiting."""
     _, _, url = serve()
@@ -291,6 +331,8 @@ def python_requests():
         equal(s.get(url + "/redirect", timeout=30).text, "hello, world\n", "a redirect")
         r = s.post(url + "/echo", files={"f": ("n.bin", MIB)}, timeout=30)
         check(MIB in r.content, "a file in a form")
+        r = s.post(url + "/form", data={"a": "ü"}, files={"f": ("naïve.bin", MIB, "image/png")}, timeout=30).json()
+        equal((r["fields"], r["files"][0]["size"]), ({"a": "ü"}, len(MIB)), "a form that is read")
         r = s.post(url + "/echo", data=(MIB[i:i + 1000] for i in range(0, len(MIB), 1000)), timeout=30)
         equal((r.content == MIB, r.headers["x-coding"]), (True, "chunked"), "a generator's body")
         with s.get(url + "/big/5000000", stream=True, timeout=30) as r:
@@ -343,6 +385,12 @@ const assert = require('assert');
   form.set('file', new Blob([body]), 'f.bin');
   r = await fetch(url + '/echo', { method: 'POST', body: form });
   assert(Buffer.from(await r.arrayBuffer()).includes(Buffer.from(body)));
+  r = await fetch(url + '/form', { method: 'POST', body: form });
+  const seen = await r.json();
+  assert.deepStrictEqual(seen.fields, { text: 'one' });
+  assert.deepStrictEqual([seen.files[0].filename, seen.files[0].size], ['f.bin', 1 << 20]);
+  r = await fetch(url + '/form', { method: 'POST', body: new URLSearchParams({ q: 'a b&c' }) });
+  assert.deepStrictEqual((await r.json()).fields, { q: 'a b&c' });
   const all = await Promise.all(Array.from({ length: 100 }, (_, i) => fetch(url + '/wait/' + i % 7)));
   for (let i = 0; i < 100; i++) assert.strictEqual(await all[i].text(), String(i % 7));
   console.log('fetch: done');
@@ -403,5 +451,5 @@ def node_undici():
 
 run(curl_basics, curl_http_1_0, curl_reuses_its_connection, curl_uploads, curl_is_told_no_before_it_sends,
     curl_sees_trailers_and_early_hints, curl_upgrades, curl_ranges, curl_stays_inside, curl_compressed,
-    curl_behind_a_proxy, curl_by_a_unix_socket, curl_slowly, python_http_client, python_requests, raw_pipelines,
-    node_fetch, node_undici)
+    curl_behind_a_proxy, curl_by_a_unix_socket, curl_forms, curl_events, curl_through_neap, curl_slowly,
+    python_http_client, python_requests, raw_pipelines, node_fetch, node_undici)

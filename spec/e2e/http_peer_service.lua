@@ -92,6 +92,45 @@ end)
 app:get("/tls", function(req) return req.tls or {} end)
 app:get("/who", function(req) return { remote = req.remote, client = req.client, scheme = req.scheme } end)
 
+-- A form, and what files it had.
+app:post("/form", function(req)
+  local fields, files = req:form { max_file_bytes = 8 * 1024 * 1024 }
+  if not fields then return nil, files end
+  local seen = {}
+  for _, f in ipairs(files) do
+    seen[#seen + 1] = { name = f.name, filename = f.filename, type = f.content_type, size = #f.body }
+  end
+  return { fields = fields, files = seen }
+end)
+
+app:get("/events", function(req)
+  local events <close> = req:events { heartbeat = 0.05 }
+  local from = tonumber(events.last_event_id) or 0
+  for i = from + 1, from + 3 do
+    events:send { id = tostring(i), event = "tick", data = "line one\nnumber " .. i }
+    neap.task.sleep(0.12)
+  end
+end)
+
+-- A proxy: CONNECT.
+local function pump(from, to)
+  for piece in from:chunks() do
+    if not to:write(piece) then break end
+  end
+  to:shutdown()
+end
+app:connect(function(req)
+  local host, port = req.path:match "^(.*):(%d+)$"
+  local up, err = neap.tcp.connect(host, math.tointeger(port))
+  if not up then return nil, err end
+  local down <close>, why = req:tunnel()
+  if not down then return nil, why end
+  local back = neap.task.spawn(pump, up, down)
+  pump(down, up)
+  back:await()
+  up:close()
+end)
+
 -- A gateway: all below /up goes to the upstream that the header names.
 app:any("/up/*rest", function(req)
   local ok, err = req:forward("http://" .. req:header "x-upstream", {
