@@ -15,6 +15,8 @@
 enum {
     PIECE = 16 << 10, /* bytes read and written at once */
     TURN = 1 << 20,   /* bytes after which others get their turn */
+    WITH_HEAD =
+        15 * 4096, /* … sent behind a head: so they make one packet, of 64 KiB, for the kernel */
 };
 
 struct sending {
@@ -62,10 +64,11 @@ enum neap_err np_http_send_file(struct np_http_exchange *x, const struct np_file
     if (x->finished || c->state != NP_CONN_EXCHANGE) return NEAP_ECLOSED;
     if (!x->started || c->t->framing != NP_FRAMING_LENGTH || n > c->t->left) return NEAP_EINVAL;
     if (c->stream->err) return c->stream->err;
+    size_t most = n < TURN ? (size_t)n : TURN;
+    if (np_buf_len(&c->t->out) && most > WITH_HEAD) most = WITH_HEAD;
     flush(c);
     if (c->doomed) return c->doomed;
     if (!np_stream_writable(c->stream)) return NEAP_OK;
-    size_t most = n < TURN ? (size_t)n : TURN;
     enum neap_err err = np_stream_send_file(c->stream, f->fd, (int64_t)offset, most, &sent);
     *taken = sent;
     if (err == NEAP_ENOTSUP || (!err && sent == 0)) err = write_piece(c, f, offset, n, taken);
