@@ -11,6 +11,8 @@ struct np_http_forward {
     struct np_http_call *call;
     const struct np_http_server_handler *owner; /* of the exchange, and what is its */
     void *owner_user;
+    const struct np_http_header *more; /* of the answer; in the exchange's arena */
+    size_t nmore;
     np_http_forwarded_fn done; /* NULL: nobody waits */
     void *arg;
     const struct np_http_plan *plan; /* by which the answer is compressed, or NULL */
@@ -123,7 +125,8 @@ static void on_head(struct np_http_call *c, const struct np_http_head *h)
     struct np_http_header *headers;
     size_t n;
     if (!f->x || f->err) return;
-    enum neap_err err = np_http_forward_answer_head(f->x->arena, h, &headers, &n);
+    enum neap_err err =
+        np_http_forward_answer_head(f->x->arena, h, f->more, f->nmore, &headers, &n);
     if (!err) err = start(f, h, headers, n);
     if (err) {
         break_off(f, err == NEAP_EINVAL ? NEAP_EPROTO : err,
@@ -151,7 +154,7 @@ static void on_interim(struct np_http_call *c, const struct np_http_head *h)
     struct np_http_header *headers;
     size_t n;
     if (!f->x || f->err || h->status == 100) return; /* that one is between us and the client */
-    if (np_http_forward_answer_head(f->x->arena, h, &headers, &n)) return;
+    if (np_http_forward_answer_head(f->x->arena, h, NULL, 0, &headers, &n)) return;
     if (np_http_inform(f->x, h->status, headers, n)) return; /* it is but a hint */
 }
 
@@ -229,11 +232,15 @@ enum neap_err np_http_forward_start(struct np_http_client *client, struct np_htt
 {
     struct np_http_request r;
     if (x->started || x->finished) return np_err_plain(info, NEAP_ECLOSED);
+    const struct np_http_header *more;
     enum neap_err err = np_http_forward_request(x, o, &r);
+    if (!err) err = np_http_forward_copy(x->arena, o->answer_headers, o->nanswer_headers, &more);
     if (err) return np_err_plain(info, err);
     struct np_http_forward *f = np_calloc(1, sizeof *f);
     if (!f) return np_err_plain(info, NEAP_ENOMEM);
     f->x = x;
+    f->more = more;
+    f->nmore = o->nanswer_headers;
     f->owner = x->handler;
     f->owner_user = x->user;
     f->done = done;

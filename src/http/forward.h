@@ -20,7 +20,9 @@ struct np_http_forward_options {
      * the exchange's of the same names; one whose value's p is NULL is left out. A `body` stands in
      * for the exchange's. Lent. */
     struct np_http_request request;
-    bool keep_host;                      /* sends the exchange's Host */
+    bool keep_host;                              /* sends the exchange's Host */
+    const struct np_http_header *answer_headers; /* added to the answer's head; copied */
+    size_t nanswer_headers;
     const struct np_http_plan *compress; /* the answer; NULL: no. Holds until it has ended */
 };
 

@@ -127,7 +127,31 @@ void np_http_forward_unread(struct np_http_exchange *x)
     c->body_wanted = false;
 }
 
+static struct np_bytes copy_bytes(struct np_arena *arena, struct np_bytes b, bool *ok)
+{
+    char *p = np_arena_strndup(arena, b.n ? b.p : "", b.n);
+    if (!p) *ok = false;
+    return (struct np_bytes){p, b.n};
+}
+
+enum neap_err np_http_forward_copy(struct np_arena *arena, const struct np_http_header *fields,
+                                   size_t n, const struct np_http_header **out)
+{
+    bool ok = true;
+    *out = NULL;
+    if (n == 0) return NEAP_OK;
+    struct np_http_header *list = np_arena_alloc(arena, n * sizeof *list);
+    if (!list) return NEAP_ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        list[i].name = copy_bytes(arena, fields[i].name, &ok);
+        list[i].value = copy_bytes(arena, fields[i].value, &ok);
+    }
+    *out = list;
+    return ok ? NEAP_OK : NEAP_ENOMEM;
+}
+
 enum neap_err np_http_forward_answer_head(struct np_arena *arena, const struct np_http_head *h,
+                                          const struct np_http_header *more, size_t nmore,
                                           struct np_http_header **out, size_t *count)
 {
     struct named named;
@@ -135,7 +159,7 @@ enum neap_err np_http_forward_answer_head(struct np_arena *arena, const struct n
     find_named(h, &named);
     if (named.too_many) return NEAP_EPROTO;
     struct np_http_header *list =
-        np_arena_alloc(arena, (h->nheaders + NP_HTTP_COMPRESS_HEADERS) * sizeof *list);
+        np_arena_alloc(arena, (h->nheaders + nmore + NP_HTTP_COMPRESS_HEADERS) * sizeof *list);
     if (!list) return NEAP_ENOMEM;
     size_t n = 0;
     for (size_t i = 0; i < h->nheaders; i++) {
@@ -148,6 +172,8 @@ enum neap_err np_http_forward_answer_head(struct np_arena *arena, const struct n
         if (once) *once = true;
         list[n++] = h->headers[i];
     }
+    for (size_t i = 0; i < nmore; i++)
+        list[n++] = more[i];
     *out = list;
     *count = n;
     return NEAP_OK;

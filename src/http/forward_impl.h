@@ -11,10 +11,16 @@ void np_http_forward_unread(struct np_http_exchange *x);
 NEAP_MUST_CHECK enum neap_err np_http_forward_request(struct np_http_exchange *x,
                                                       const struct np_http_forward_options *o,
                                                       struct np_http_request *out);
-/* The fields of a head (the upstream's) that pass; the array stands in the arena, with room for
- * NP_HTTP_COMPRESS_HEADERS more. */
+/* The fields of a head (the upstream's) that pass, and `more` of them behind; the array stands in
+ * the arena, with room for NP_HTTP_COMPRESS_HEADERS besides. */
 NEAP_MUST_CHECK enum neap_err np_http_forward_answer_head(struct np_arena *arena,
                                                           const struct np_http_head *h,
-                                                          struct np_http_header **out, size_t *n);
+                                                          const struct np_http_header *more,
+                                                          size_t nmore, struct np_http_header **out,
+                                                          size_t *n);
+/* A copy of fields, bytes and all, in the arena. */
+NEAP_MUST_CHECK enum neap_err np_http_forward_copy(struct np_arena *arena,
+                                                   const struct np_http_header *fields, size_t n,
+                                                   const struct np_http_header **out);
 
 #endif

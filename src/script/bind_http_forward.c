@@ -89,6 +89,24 @@ static size_t read_changes(lua_State *L, int idx, struct np_http_header *out)
 
 enum { OPTIONS = 1, REQUEST, HOST, PORT, TARGET, HEADERS, KEEP_HOST, BODY, METHOD };
 
+static void swap(lua_State *L)
+{
+    lua_pushvalue(L, OPTIONS);
+    lua_copy(L, REQUEST, OPTIONS);
+    lua_replace(L, REQUEST);
+}
+
+/* What the script wants any answer to have. */
+static void read_added(lua_State *L, struct np_http_req *r, struct np_http_req_head *out)
+{
+    out->n = 0;
+    if (!r->added) return;
+    int top = lua_gettop(L);
+    swap(L); /* the request is looked for at 1 */
+    np_http_req_read_head(L, r, 200, top + 1, out);
+    swap(L);
+}
+
 static void read_place(lua_State *L, struct np_http_request *r)
 {
     r->host = luaL_optstring(L, HOST, r->host);
@@ -117,6 +135,10 @@ static int http_forward(lua_State *L)
     o.request.nheaders = read_changes(L, HEADERS, headers);
     o.request.headers = headers;
     o.compress = r->plan;
+    struct np_http_req_head added;
+    read_added(L, r, &added);
+    o.answer_headers = added.headers;
+    o.nanswer_headers = added.n;
     np_http_req_keep(L, REQUEST, r);
     struct forwarding *w = lua_newuserdatauv(L, sizeof *w, 0);
     memset(w, 0, sizeof *w);

@@ -311,6 +311,19 @@ describe("req:forward", function()
     up:close { grace = 0 }
   end)
 
+  it("gives the answer what the script wants any answer to have", function()
+    through(function(req, url)
+      req:add_header("X-Gate", "1")
+      req:set_cookie("seen", "yes")
+      return req:forward(url)
+    end, function() return 200, "ok", { ["set-cookie"] = "up=1" } end, function(gateway)
+      local res = assert(http.get(url_of(gateway)))
+      assert.equal("1", res.headers["x-gate"])
+      assert.equal(2, #res.headers["set-cookie"])
+      assert.matches("^seen=yes", res.headers["set-cookie"][2])
+    end)
+  end)
+
   it("takes a client of a balancer with endpoints of its own", function()
     local seen = {}
     through(function(req, url)
