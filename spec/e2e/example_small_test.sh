@@ -16,3 +16,9 @@ matches "$messages" 'audit hears orders.eu.created: \{"id":1\}' "a subscriber"
 matches "$messages" 'billing [12] bills orders.eu.created' "a queue group"
 matches "$messages" 'the quote is \{' "a reply"
 matches "$messages" 'ENORESPONDERS' "nobody there"
+
+board=$(run board)
+matches "$board" 'without a name: 401' "no cookie"
+matches "$board" 'with one: 201' "a form, and a cookie"
+matches "$board" 'sees: .*"by":"ann"' "an event"
+matches "$board" '"bytes":3' "a file"
