@@ -13,10 +13,9 @@
 #include "http/server_impl.h"
 
 enum {
-    PIECE = 16 << 10, /* bytes read and written at once */
-    TURN = 1 << 20,   /* bytes after which others get their turn */
-    WITH_HEAD =
-        15 * 4096, /* … sent behind a head: so they make one packet, of 64 KiB, for the kernel */
+    PIECE = 16 << 10,     /* bytes read and written at once */
+    TURN = 1 << 20,       /* bytes after which others get their turn */
+    WITH_HEAD = 60 << 10, /* … behind a head: the largest packet the kernel makes */
 };
 
 struct sending {
