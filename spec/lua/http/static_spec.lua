@@ -90,7 +90,7 @@ describe("app:static", function()
     run("ln", "-s", "../secret.txt", top .. "/pub/outside")
     run("ln", "-s", top .. "/secret.txt", top .. "/pub/outside-absolute")
     run("ln", "-s", "..", top .. "/pub/up")
-    run("ln", "-s", "/", top .. "/pub/root")
+    run("ln", "-s", "/", top .. "/pub/slash")
     run("ln", "-s", "../pubx", top .. "/pub/beside")
     run("ln", "-s", "loop", top .. "/pub/loop")
     run("ln", "-s", "gone", top .. "/pub/dangling")
@@ -201,7 +201,7 @@ describe("app:static", function()
       "/%2F" .. top:sub(2) .. "/secret.txt", "/a.txt%00.html", "/a.txt%00", "/%00", "/a.txt%0a",
       "/a.txt%0d%0a", "/a.txt%7f", "/a.txt/", "/a.txt/.", "/a.txt/..", "/a.txt//", "/sub//index.html",
       "/outside", "/outside-absolute",
-      "/up/secret.txt", "/up/", "/up", "/root/etc/passwd", "/root" .. top .. "/secret.txt",
+      "/up/secret.txt", "/up/", "/up", "/slash/etc/passwd", "/slash" .. top .. "/secret.txt",
       "/beside/secret.txt",
       "/loop", "/loop/x", "/dangling", "/fifo", "/zero", "/proc", "/.env", "/.git/config", "/.git/", "/.git",
       "/sub/.well-known/acme", "/%2eenv", "/..secret", "/~root", "/a.txt:stream", "/a.txt::$DATA",
