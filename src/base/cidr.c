@@ -55,7 +55,7 @@ enum neap_err np_ip_parse_host(const char *text, size_t n, struct np_ip *out, in
 {
     const char *end = text + n;
     const char *host_end = end;
-    int none, *to = port ? port : &none;
+    int none = -1, *to = port ? port : &none;
     *to = -1;
     if (n && *text == '[') {
         const char *close = memchr(text, ']', n);

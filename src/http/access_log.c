@@ -163,10 +163,12 @@ static void put_json(struct cursor *c, struct np_bytes v)
             *at++ = '\\';
             *at++ = (char)b;
         } else {
-            memcpy(at, "\\u00", 4);
-            at[4] = hex[b >> 4];
-            at[5] = hex[b & 15];
-            at += 6;
+            *at++ = '\\';
+            *at++ = 'u';
+            *at++ = '0';
+            *at++ = '0';
+            *at++ = hex[b >> 4];
+            *at++ = hex[b & 15];
         }
     }
     c->at = at;

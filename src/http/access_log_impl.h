@@ -109,6 +109,6 @@ struct np_access_line {
     struct np_http_asker asker;
 };
 void np_access_value(struct np_access_line *line, const struct np_access_step *step,
-                     struct np_access_value *out);
+                     struct np_access_value *v);
 
 #endif

@@ -119,7 +119,8 @@ size_t np_http_server_connections(const struct np_http_server *s);
 void np_http_server_close(struct np_http_server *s, int64_t grace);
 void *np_http_server_arg(const struct np_http_server *s);
 
-/* "Content-Type": an answer's header whose name is this very array is neap's own, and not checked. */
+/* "Content-Type": an answer's header whose name is this very array is neap's own, and not checked.
+ */
 extern const char np_http_own_type[];
 
 /* --- one exchange */
@@ -128,8 +129,8 @@ const struct np_stream *np_http_exchange_stream(struct np_http_exchange *x);
 /* As np_stream_peer says; asked of the system once a connection. Holds while it is open. */
 const char *np_http_exchange_peer_name(struct np_http_exchange *x);
 void np_http_exchange_peer(struct np_http_exchange *x, char *out, size_t size);
-/* A name for the request: its X-Request-Id, if a trusted proxy sent one, or 16 hexadecimal digits of
- * chance. Holds while the exchange does. */
+/* A name for the request: its X-Request-Id, if a trusted proxy sent one, or 16 hexadecimal digits
+ * of chance. Holds while the exchange does. */
 const char *np_http_exchange_id(struct np_http_exchange *x);
 /* Asks for the body: on_body follows (100 Continue is sent first if the client waits for it). May
  * be called inside on_request. Not asking and answering early discards up to 64 KiB of it, else the

@@ -4,8 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "script/bind_http_front.h"
 #include "script/bind_forms.h"
+#include "script/bind_http_front.h"
 #include "script/luax.h"
 #include "script/modules.h"
 
