@@ -39,6 +39,16 @@ end
 function Certs:server(names) return self:make("server", names) end
 function Certs:client(names) return self:make("client", names) end
 
+---The authority's list of revoked certificates, issued anew, with one more if a path is given; its path.
+function Certs:crl(revoked)
+  local more = revoked and ("--revoke '%s'"):format(revoked) or ""
+  local command = "ASAN_OPTIONS=detect_leaks=0 '%s' cert crl --ca '%s/ca' %s 2>&1"
+  command = command:format(neap, self.dir, more)
+  local ok, text = output_of(command)
+  assert(ok, text)
+  return self.dir .. "/ca/crl.pem"
+end
+
 function Certs:remove()
   os.execute(("rm -rf '%s'"):format(self.dir))
 end

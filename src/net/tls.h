@@ -74,6 +74,7 @@ struct np_tls_options {
     bool allow_truncation;
     np_tls_sni_fn on_sni; /* or NULL: the first certificate */
     void *on_sni_arg;
+    void (*on_sni_end)(void *arg); /* when nobody will be asked any more; or NULL */
     struct np_tls_shared *shared; /* tickets and sessions of the process; NULL: the context's own */
 };
 #define NP_TLS_OPTIONS_INIT \
@@ -81,7 +82,8 @@ struct np_tls_options {
         0                   \
     }
 
-/* Reads files; nothing of the options is needed afterwards but `shared`. NEAP_EINVAL, NEAP_ENOENT,
+/* Reads files; nothing of the options is needed afterwards but `shared`. on_sni_end follows in any
+ * case, at once if there is no context. NEAP_EINVAL, NEAP_ENOENT,
  * NEAP_EACCES, NEAP_ETLS (what is in a file does not fit), NEAP_ENOMEM. */
 NEAP_MUST_CHECK enum neap_err np_tls_context_new(struct np_loop *loop,
                                                  const struct np_tls_options *opts,
@@ -125,8 +127,6 @@ NEAP_MUST_CHECK enum neap_err np_tls_wrap_client(struct np_tls_context *c, struc
 /* The answer to on_sni: a context to go on with (its certificates and its checks), NULL: no such
  * name, the handshake fails with the alert for it. */
 void np_tls_naming_answer(struct np_tls_naming *n, struct np_tls_context *c);
-/* From now on nobody is asked, for `arg` is about to go. */
-void np_tls_context_end_sni(struct np_tls_context *c);
 
 /* What was agreed; slices hold while the stream is open. NULL on a stream that is not TLS's or not
  * open yet. */

@@ -149,7 +149,10 @@ enum neap_err np_tls_context_new(struct np_loop *loop, const struct np_tls_optio
                                  struct np_tls_context **out, struct neap_errinfo *info)
 {
     struct np_tls_context *c = np_alloc(sizeof *c);
-    if (!c) return np_err_plain(info, NEAP_ENOMEM);
+    if (!c) {
+        if (opts->on_sni_end) opts->on_sni_end(opts->on_sni_arg);
+        return np_err_plain(info, NEAP_ENOMEM);
+    }
     *c = (struct np_tls_context){.refs = 1, .loop = loop, .key_log_fd = -1};
     np_arena_init(&c->arena, 512);
     np_buf_init(&c->out);
@@ -183,6 +186,7 @@ void np_tls_context_unref(struct np_tls_context *c)
 {
     if (!c || --c->refs > 0) return;
     np_timer_stop(&c->watch);
+    if (c->opts.on_sni_end) c->opts.on_sni_end(c->opts.on_sni_arg);
     np_tls_forget_sessions(c);
     np_map_fini(&c->sessions);
     np_tls_material_unref(c->material);

@@ -96,6 +96,28 @@ static void add(EVP_MD_CTX *md, const char *text)
     EVP_DigestUpdate(md, "", 1);
 }
 
+/* All that is trusted or revoked, in any order: a file that was replaced ends the sessions of those
+ * who were let in by the old one. */
+static bool add_trust(EVP_MD_CTX *md, SSL_CTX *ctx)
+{
+    const STACK_OF(X509_OBJECT) *all = X509_STORE_get0_objects(SSL_CTX_get_cert_store(ctx));
+    unsigned char sum[EVP_MAX_MD_SIZE] = {0};
+    unsigned char print[EVP_MAX_MD_SIZE];
+    bool ok = true;
+    for (int i = 0; ok && i < sk_X509_OBJECT_num(all); i++) {
+        X509_OBJECT *o = sk_X509_OBJECT_value(all, i);
+        X509 *cert = X509_OBJECT_get0_X509(o);
+        X509_CRL *crl = X509_OBJECT_get0_X509_CRL(o);
+        unsigned n = 0;
+        if (cert) ok = X509_digest(cert, EVP_sha256(), print, &n) == 1;
+        if (crl) ok = X509_CRL_digest(crl, EVP_sha256(), print, &n) == 1;
+        for (unsigned k = 0; ok && k < n; k++)
+            sum[k] ^= print[k];
+    }
+    EVP_DigestUpdate(md, sum, sizeof sum);
+    return ok;
+}
+
 /* Two contexts whose sessions are good for each other have the same digest. */
 static enum neap_err set_session_scope(const struct np_tls_context *c, SSL_CTX *ctx)
 {
@@ -114,7 +136,7 @@ static enum neap_err set_session_scope(const struct np_tls_context *c, SSL_CTX *
         unsigned len = 0;
         if (cert && X509_digest(cert, EVP_sha256(), print, &len) == 1)
             EVP_DigestUpdate(md, print, len);
-        ok = EVP_DigestFinal_ex(md, digest, &n) == 1;
+        ok = add_trust(md, ctx) && EVP_DigestFinal_ex(md, digest, &n) == 1;
     }
     EVP_MD_CTX_free(md);
     if (!ok) return NEAP_ENOMEM;

@@ -237,8 +237,3 @@ void np_tls_naming_answer(struct np_tls_naming *n, struct np_tls_context *c)
     np_free(n);
     if (t) select_context(t, c);
 }
-
-void np_tls_context_end_sni(struct np_tls_context *c)
-{
-    c->opts.on_sni = NULL;
-}

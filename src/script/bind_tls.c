@@ -1,7 +1,8 @@
 /* neap.core.tls: contexts. See bind_tls.h and net/tls.h.
  *
  * A context's userdata holds one reference, each server and connection others: it lives on in those
- * when nobody holds it. Its function for names is cut off when the state closes.
+ * when nobody holds it. So does its function for names, which goes with the context (not with the
+ * userdata) and is cut off when the state closes.
  */
 #include "script/bind_tls.h"
 
@@ -18,10 +19,8 @@
 static const char default_key; /* of the default client context in the Lua registry */
 
 struct ltls {
-    struct np_script *script; /* NULL once the state closes */
-    struct np_tls_context *context;
-    struct np_at_close at_close;
-    int sni_ref;
+    struct np_tls_context *context; /* NULL when it was finalised */
+    bool asks;                      /* the script for names */
 };
 
 /* --- a name without a certificate: the script is asked, in a task */
@@ -43,12 +42,44 @@ static int question_gc(lua_State *L)
     return 0;
 }
 
+/* The script's function. The context holds it, and so does what is on its way to a task. */
+struct sni {
+    struct np_script *script; /* NULL once the state closes */
+    struct np_at_close at_close;
+    unsigned refs;
+    int ref;
+};
+
 /* On its way to the task that asks. */
 struct asking {
-    struct ltls *l;
+    struct sni *sni;
     struct np_tls_naming *naming;
     char name[256];
 };
+
+static void cut(struct np_at_close *c)
+{
+    struct sni *s = np_container_of(c, struct sni, at_close);
+    np_at_close_remove(&s->at_close);
+    s->script = NULL;
+}
+
+static void sni_unref(void *arg)
+{
+    struct sni *s = arg;
+    if (--s->refs > 0) return;
+    if (s->script) {
+        np_unref(s->script, s->ref);
+        cut(&s->at_close);
+    }
+    np_free(s);
+}
+
+static void asking_free(struct asking *a)
+{
+    sni_unref(a->sni);
+    np_free(a);
+}
 
 static struct ltls *check(lua_State *L, int idx)
 {
@@ -74,11 +105,11 @@ static int ask(lua_State *L)
     struct question *q = lua_newuserdatauv(L, sizeof *q, 0);
     q->naming = NULL;
     luaL_setmetatable(L, NAMING);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, a->l->sni_ref);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, a->sni->ref);
     lua_pushstring(L, a->name);
     q->naming = a->naming;
     np_script_of(L)->sched.current->arg = NULL;
-    np_free(a);
+    asking_free(a);
     lua_callk(L, 1, 1, (lua_KContext)q, named_k);
     return named_k(L, LUA_OK, (lua_KContext)q);
 }
@@ -88,21 +119,23 @@ static void asked(struct np_task *t, bool ok, int nresults)
     (void)nresults;
     struct asking *a = t->arg;
     if (!ok) np_task_log_error(t);
-    if (a) np_tls_naming_answer(a->naming, NULL); /* it did not come to asking */
-    np_free(a);
+    if (!a) return;
+    np_tls_naming_answer(a->naming, NULL); /* it did not come to asking */
+    asking_free(a);
 }
 
 static void on_sni(void *arg, struct np_tls_naming *n, const char *name)
 {
-    struct ltls *l = arg;
-    struct asking *a = l->script ? np_alloc(sizeof *a) : NULL;
-    struct np_task *t = a ? np_task_new_c(l->script, ask, a, NULL, "sni") : NULL;
+    struct sni *s = arg;
+    struct asking *a = s->script ? np_alloc(sizeof *a) : NULL;
+    struct np_task *t = a ? np_task_new_c(s->script, ask, a, NULL, "sni") : NULL;
     if (!t) {
         np_free(a);
         np_tls_naming_answer(n, NULL);
         return;
     }
-    *a = (struct asking){.l = l, .naming = n};
+    *a = (struct asking){.sni = s, .naming = n};
+    s->refs++;
     strncpy(a->name, name, sizeof a->name - 1);
     t->done = asked;
     t->arg = a;
@@ -111,29 +144,29 @@ static void on_sni(void *arg, struct np_tls_naming *n, const char *name)
 
 /* --- life */
 
-static void cut(struct ltls *l)
-{
-    if (!l->script) return;
-    if (l->context) np_tls_context_end_sni(l->context);
-    np_at_close_remove(&l->at_close);
-    l->script = NULL;
-}
-
-static void on_state_closing(struct np_at_close *c)
-{
-    cut(np_container_of(c, struct ltls, at_close));
-}
-
 static int context_gc(lua_State *L)
 {
     struct ltls *l = check(L, 1);
-    struct np_script *script = l->script;
-    cut(l);
-    if (script && l->sni_ref != LUA_NOREF) np_unref(script, l->sni_ref);
-    l->sni_ref = LUA_NOREF;
-    np_tls_context_unref(l->context);
+    struct np_tls_context *c = l->context;
     l->context = NULL;
+    np_tls_context_unref(c);
     return 0;
+}
+
+/* For the function at `idx`: NULL without memory. */
+static struct sni *sni_new(lua_State *L, int idx)
+{
+    lua_pushvalue(L, idx);
+    int ref = np_ref(L);
+    struct sni *s = np_calloc(1, sizeof *s);
+    struct np_script *script = np_script_of(L);
+    if (!s) {
+        np_unref(script, ref);
+        return NULL;
+    }
+    *s = (struct sni){.script = script, .refs = 1, .ref = ref, .at_close.fn = cut};
+    np_at_close_add(script, &s->at_close);
+    return s;
 }
 
 /* Makes one from the options at `idx` and pushes it. */
@@ -144,16 +177,14 @@ static enum neap_err new_context(lua_State *L, int idx, const char *path, enum n
     struct np_ltls_options o;
     np_ltls_read_options(L, idx, path, side, &o); /* leaves what it needs on the stack */
     struct ltls *l = lua_newuserdatauv(L, sizeof *l, 0);
-    *l = (struct ltls){.sni_ref = LUA_NOREF, .at_close.fn = on_state_closing};
+    *l = (struct ltls){.asks = o.sni_idx != 0};
     luaL_setmetatable(L, TYPE);
-    if (o.sni_idx) {
-        lua_pushvalue(L, o.sni_idx);
-        l->sni_ref = np_ref(L);
+    if (l->asks) {
         o.tls.on_sni = on_sni;
-        o.tls.on_sni_arg = l;
+        o.tls.on_sni_end = sni_unref;
+        o.tls.on_sni_arg = sni_new(L, o.sni_idx);
+        if (!o.tls.on_sni_arg) return np_err_plain(info, NEAP_ENOMEM);
     }
-    l->script = script;
-    np_at_close_add(script, &l->at_close);
     enum neap_err err = np_tls_context_new(script->loop, &o.tls, &l->context, info);
     if (err) return err;
     if (o.reload_interval && np_tls_context_watch(l->context, o.reload_interval)) {
@@ -231,7 +262,7 @@ enum neap_err np_ltls_option(lua_State *L, int idx, const char *path, enum np_lt
     if (err) return err;
     struct ltls *l = check(L, -1);
     if (!l->context) np_misuse(L, "%s: this context was finalised", path);
-    if (side == NP_LTLS_SERVER && !np_tls_context_has_cert(l->context) && l->sni_ref == LUA_NOREF)
+    if (side == NP_LTLS_SERVER && !np_tls_context_has_cert(l->context) && !l->asks)
         np_misuse(L, "%s: a server needs a certificate (cert, key) or sni", path);
     *out = l->context;
     return NEAP_OK;
@@ -239,11 +270,18 @@ enum neap_err np_ltls_option(lua_State *L, int idx, const char *path, enum np_lt
 
 /* --- methods */
 
+static struct np_tls_context *check_context(lua_State *L)
+{
+    struct ltls *l = check(L, 1);
+    if (!l->context) np_misuse(L, "this context was finalised");
+    return l->context;
+}
+
 /* context:reload() → true | nil, err: reads its files again; on failure it is as it was. */
 static int context_reload(lua_State *L)
 {
     struct neap_errinfo info = {0};
-    enum neap_err err = np_tls_context_reload(check(L, 1)->context, &info);
+    enum neap_err err = np_tls_context_reload(check_context(L), &info);
     if (err) return np_fail_info(L, &info);
     lua_pushboolean(L, 1);
     return 1;
@@ -252,7 +290,7 @@ static int context_reload(lua_State *L)
 /* context:reloads(): how often its files were read anew. */
 static int context_reloads(lua_State *L)
 {
-    lua_pushinteger(L, (lua_Integer)np_tls_context_generation(check(L, 1)->context));
+    lua_pushinteger(L, (lua_Integer)np_tls_context_generation(check_context(L)));
     return 1;
 }
 
