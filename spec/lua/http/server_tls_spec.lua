@@ -1,0 +1,80 @@
+-- https: whom a server answers for, and whom it lets in, for as long as it lives.
+local neap = require "neap"
+local http = neap.http
+local certs = dofile "spec/support/certs.lua"
+
+describe("http.serve over TLS", function()
+  local dir, here, other, servers
+
+  setup(function()
+    dir = certs.new()
+    here = dir:server "127.0.0.1 localhost"
+    other = dir:server "other.test"
+  end)
+  teardown(function() dir:remove() end)
+  before_each(function() servers = {} end)
+  after_each(function()
+    for _, server in ipairs(servers) do server:close { grace = 0 } end
+  end)
+
+  local function serve(tls)
+    local server = assert(http.serve {
+      handler = function(req) return { tls = req.tls } end,
+      tls = tls,
+    })
+    servers[#servers + 1] = server
+    return server
+  end
+
+  -- What a client that asks for this name is told, on a connection of its own.
+  local function ask(server, name)
+    local tls = { ca = dir.ca, sessions = false }
+    local client = assert(http.client {
+      base = "https://" .. server.address, tls = tls, tls_name = name, pool = {},
+    })
+    local res, err = client:get "/"
+    client:close()
+    return res and res:json().tls, err
+  end
+
+  it("asks the script for names however often memory is collected", function()
+    local server = serve {
+      cert = here.cert,
+      key = here.key,
+      sni = function(name) return name == "other.test" and other or nil end,
+    }
+    for _ = 1, 3 do
+      collectgarbage()
+      collectgarbage()
+      assert.equal("other.test", assert(ask(server, "other.test")).server_name)
+    end
+  end)
+
+  it("ends the sessions of whom a new list revokes", function()
+    local context = assert(neap.tls.context {
+      cert = here.cert, key = here.key, verify = "required", ca = dir.ca, crl = dir:crl(),
+    })
+    local server = serve(context)
+    for _, version in ipairs { "1.2", "1.3" } do
+      local cert = dir:client("alice" .. version)
+      local mine = {
+        ca = dir.ca, cert = cert.cert, key = cert.key, min_version = version, max_version = version,
+      }
+      mine = assert(neap.tls.context(mine))
+      local function ask_again()
+        local client = assert(http.client { base = "https://" .. server.address, tls = mine, pool = {} })
+        local res, err = client:get "/"
+        client:close()
+        return res and res:json().tls, err
+      end
+      assert.is_false(assert(ask_again()).resumed, version)
+      assert(context:reload()) -- of what has not changed
+      assert.is_true(assert(ask_again()).resumed, version)
+      dir:crl(cert.cert)
+      assert(context:reload())
+      local tls, err = ask_again()
+      assert.is_nil(tls, version)
+      assert.is_not_nil(err)
+    end
+  end)
+end)
