@@ -7,16 +7,52 @@
 #include "http/client_impl.h"
 #include "net/netpolicy.h"
 
+enum {
+    MAX_SPARE = 64,       /* calls that a client keeps to be used again */
+    SPARE_REQUEST = 2048, /* bytes of the buffer of each */
+};
+
 /* --- the end */
 
 static void free_call(struct np_http_call *call)
 {
+    struct np_http_client *c = call->client;
     np_timer_stop(&call->deadline);
     np_timer_stop(&call->progress);
     np_defer_cancel(&call->end);
-    np_buf_fini(&call->req);
     np_http_call_decode_free(call);
+    if (c->nspare < MAX_SPARE && call->req.cap <= SPARE_REQUEST) {
+        np_list_push_front(&c->spare, &call->link);
+        c->nspare++;
+        return;
+    }
+    np_buf_fini(&call->req);
     np_free(call);
+}
+
+/* Zeroed, but for its buffer, which is empty. */
+static struct np_http_call *take_call(struct np_http_client *c)
+{
+    struct np_link *l = np_list_pop_front(&c->spare);
+    if (!l) return np_calloc(1, sizeof(struct np_http_call));
+    struct np_http_call *call = np_container_of(l, struct np_http_call, link);
+    struct np_buf req = call->req;
+    c->nspare--;
+    memset(call, 0, sizeof *call);
+    np_buf_clear(&req);
+    call->req = req;
+    return call;
+}
+
+void np_http_call_free_spare(struct np_http_client *c)
+{
+    struct np_link *l;
+    while ((l = np_list_pop_front(&c->spare))) {
+        struct np_http_call *call = np_container_of(l, struct np_http_call, link);
+        np_buf_fini(&call->req);
+        np_free(call);
+    }
+    c->nspare = 0;
 }
 
 const char *np_http_phase_name(enum np_http_phase p)
@@ -165,7 +201,7 @@ void np_http_call_progress(struct np_http_call *call)
         call->phase = NP_HTTP_BODY;
         wait_for(call, call->idle_timeout);
     }
-    if (call->req.cap && call->answered && !call->held)
+    if (call->req.cap > SPARE_REQUEST && call->answered && !call->held)
         np_buf_fini(&call->req); /* it is not sent again */
 }
 
@@ -215,7 +251,7 @@ static int64_t or_default(int64_t span, int64_t def)
 static struct np_http_call *new_call(struct np_http_client *c, const struct np_http_request *r,
                                      const struct np_http_call_handler *h, void *arg)
 {
-    struct np_http_call *call = np_calloc(1, sizeof *call);
+    struct np_http_call *call = take_call(c);
     if (!call) return NULL;
     call->client = c;
     call->handler = h;

@@ -32,6 +32,7 @@ enum neap_err np_http_client_new(struct np_loop *loop, const struct np_http_clie
     np_link_init(&c->calls);
     np_link_init(&c->conns);
     np_link_init(&c->idle);
+    np_link_init(&c->spare);
     np_loop_retain(loop);
     *out = c;
     return NEAP_OK;
@@ -41,6 +42,7 @@ void np_http_client_check_gone(struct np_http_client *c)
 {
     if (!c->closing || !np_list_empty(&c->calls) || !np_list_empty(&c->conns)) return;
     struct np_loop *loop = c->loop;
+    np_http_call_free_spare(c);
     np_map_fini(&c->origins); /* an origin goes with its last connection and call */
     np_free(c);
     np_loop_release(loop);

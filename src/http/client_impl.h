@@ -27,6 +27,8 @@ struct np_http_client {
     struct np_link calls;  /* all that have not ended */
     struct np_link conns;  /* all whose memory is not gone */
     struct np_link idle;   /* of them, the one idle for longest first */
+    struct np_link spare;  /* calls to be used again, each with a small buffer */
+    size_t nspare;
     size_t norigins;
     size_t nidle;
     size_t nopen; /* not closing */
@@ -171,6 +173,7 @@ NEAP_MUST_CHECK enum neap_err np_http_client_dial(struct np_http_client_conn *co
                                                   const struct np_http_call *call);
 
 /* call.c */
+void np_http_call_free_spare(struct np_http_client *c);
 /* From the loop only: the last word. The connection must have been taken from it. */
 void np_http_call_end(struct np_http_call *call, enum neap_err err, const char *fmt, ...)
     NEAP_PRINTF(3, 4);
