@@ -278,7 +278,11 @@ struct np_endpoint_view *np_endpoint_push(lua_State *L, struct np_endpoint *e)
         return lua_touserdata(L, -1);
     }
     lua_pop(L, 1);
-    np_call_whole(L, make_view, e, 1);
+    lua_pushcfunction(L, make_view);
+    lua_pushlightuserdata(L, np_endpoint_ref(e)); /* a finaliser may drop whose it is */
+    int status = lua_pcall(L, 1, 1, 0);
+    np_endpoint_unref(e);
+    if (status != LUA_OK) lua_error(L);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, -3, e);
     lua_remove(L, -2);

@@ -20,6 +20,8 @@ struct event {
     struct np_endpoint *old;
     uint64_t index;
     bool expired;
+    bool in_use; /* it is being made a table, and freed after that … */
+    bool gone;   /* … if a finaliser has taken it meanwhile */
 };
 
 struct watch {
@@ -40,6 +42,8 @@ static struct watch *check_watch(lua_State *L)
 static void event_free(struct event *ev)
 {
     np_list_remove(&ev->link);
+    ev->gone = true;
+    if (ev->in_use) return;
     np_endpoint_unref(ev->endpoint);
     np_endpoint_unref(ev->old);
     np_free(ev);
@@ -120,8 +124,16 @@ static int push_event(lua_State *L)
 /* The first change. It leaves the queue when nothing can raise any more. */
 static int push_first(lua_State *L, struct watch *w)
 {
-    np_call_whole(L, push_event, np_container_of(w->events.next, struct event, link), 1);
-    drop_first(w);
+    struct event *ev = np_container_of(w->events.next, struct event, link);
+    bool ours = !ev->in_use; /* else this is in such a finaliser */
+    ev->in_use = true;
+    lua_pushcfunction(L, push_event);
+    lua_pushlightuserdata(L, ev);
+    int status = lua_pcall(L, 1, 1, 0);
+    if (ours) ev->in_use = false;
+    if (status == LUA_OK && !ev->gone) w->pending--;
+    if (status == LUA_OK || ev->gone) event_free(ev);
+    if (status != LUA_OK) lua_error(L);
     return 1;
 }
 
