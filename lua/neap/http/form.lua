@@ -33,8 +33,12 @@ local function client_error(code, message)
   return multipart.blame(task.error(code, message))
 end
 
--- The pieces of a request's body, though `req:body()` may have collected it.
+local begun = setmetatable({}, { __mode = "k" }) -- requests whose form is being read, or was
+
+-- The pieces of a request's body, though `req:body()` may have collected it. Once: they are not kept.
 local function source_of(req)
+  if begun[req] then error("the request's form was read before", 3) end
+  begun[req] = true
   local first = true
   return function()
     local piece, err = req:read()
@@ -195,7 +199,7 @@ local known = setmetatable({}, { __mode = "k" }) -- request → what its form wa
 function M.form(req, opts)
   if math.type(opts) == "integer" then opts = { max_bytes = opts } end
   local o = options:read(opts)
-  if known[req] then return table.unpack(known[req]) end
+  if known[req] then return table.unpack(known[req], 1, 2) end
   local content_type = req:header "content-type"
   local kind = (content_type or ""):match("^%s*([^;%s]*)"):lower()
   local fields, files
@@ -206,7 +210,7 @@ function M.form(req, opts)
   else
     return nil, client_error("ENOTSUP", "the request's body is no form")
   end
-  if fields then known[req] = { fields, files } end
+  known[req] = { fields, files }
   return fields, files
 end
 

@@ -193,6 +193,20 @@ describe("req:parts", function()
     end, body, MULTIPART)
   end)
 
+  it("is for once", function()
+    seen(function(req)
+      for _ in req:parts() do end -- luacheck: ignore 542
+      assert.error_matches(function() req:parts() end, "was read before")
+      assert.error_matches(function() req:form() end, "was read before")
+    end, body, MULTIPART)
+    seen(function(req)
+      local _, err = req:form(1)
+      assert.equal("ELIMIT", err.code)
+      assert.equal(err, select(2, req:form()))
+      assert.error_matches(function() req:parts() end, "was read before")
+    end, body, MULTIPART)
+  end)
+
   it("refuses a part that is larger than the handler wants", function()
     seen(function(req)
       for part in req:parts() do
