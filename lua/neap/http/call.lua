@@ -38,6 +38,12 @@ end
 
 -- --- one attempt
 
+-- A proxy that speaks TLS itself is believed as the origins are.
+local function trusted(proxy, way)
+  if not proxy or not proxy.tls or not way.tls or way.tls == true then return proxy end
+  return { host = proxy.host, port = proxy.port, authorization = proxy.authorization, tls = way.tls }
+end
+
 -- Where the wire goes, and by which way.
 local function aim(client, wire, place)
   local way = client.way
@@ -49,12 +55,13 @@ local function aim(client, wire, place)
   end
   if place.unix or way.proxy == false then return true end
   if way.proxy or place.direct then
-    wire.proxy = way.proxy
+    wire.proxy = trusted(way.proxy, way)
     return true
   end
   local err
   wire.proxy, err = proxy_env.find(place.scheme, place.host, place.port)
   if err then return nil, err end
+  wire.proxy = trusted(wire.proxy, way)
   place.direct = not wire.proxy -- a client's place lasts
   return true
 end

@@ -52,7 +52,7 @@ local M = {}
 ---@field max_header_bytes? integer of an answer; default 64 KiB
 ---@field decompress? boolean asks for gzip, deflate, br, zstd and gives bodies decoded; default true
 ---@field expect_continue? boolean|number bodies wait for 100 (Continue), true: a second; default false
----@field tls? neap.tls.Context|neap.TlsOptions default: the system's roots; a service's calls are https then
+---@field tls? true|neap.tls.Context|neap.TlsOptions default: the system's roots; a service is called by https
 ---@field tls_name? string what the certificate is for; default: the host, or the service's name
 ---@field proxy? string|false an HTTP proxy's URL; false: none; default: the environment's, none for a service
 ---@field pool? neap.http.PoolOptions connections of its own; default: the worker's, shared
@@ -124,7 +124,7 @@ local client_schema = schema.new {
   max_header_bytes = { "bytes", min = 1 },
   decompress = { "boolean", default = true },
   expect_continue = "boolean|number",
-  tls = "userdata|table",
+  tls = "userdata|table|boolean",
   tls_name = "string",
   proxy = "string|boolean",
   pool = "table",
@@ -234,7 +234,7 @@ function M.client(opts, level)
     if not context then return nil, err end
     read.tls = context
   else
-    read.tls = opts.tls
+    read.tls = opts.tls or nil
   end
   if opts.pool then
     local ok, pool = pcall(core.pool, opts.pool)

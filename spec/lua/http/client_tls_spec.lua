@@ -98,6 +98,8 @@ describe("http.client over TLS", function()
     assert.equal("ok", http.client({ service = "other.test", tls = { ca = dir.ca } }):get("/").body)
     local _, err = http.client({ service = "third.test", tls = { ca = dir.ca } }):get "/"
     assert.equal("ETLS", err.code)
+    _, err = http.client({ service = "other.test", tls = true }):get "/" -- by the system's roots
+    assert.equal("ETLS", err.code)
     one:deregister()
     two:deregister()
   end)
@@ -141,9 +143,8 @@ describe("http.client over TLS", function()
     listener:close()
   end)
 
-  it("reaches https through a proxy's tunnel", function()
-    local base = serve(function(req) return req.target end, here)
-    local asked = {}
+  -- An app that is a proxy, and writes down what it is asked.
+  local function tunnels(asked)
     local app = http.app()
     app:connect(function(req)
       asked[#asked + 1] = { req.target, req.headers["proxy-authorization"] }
@@ -157,13 +158,20 @@ describe("http.client over TLS", function()
       for piece in function() return (from:read()) end do to:write(piece) end
       to:close()
     end)
-    local proxy = assert(http.serve { app = app })
-    servers[#servers + 1] = proxy
-    local client = trusting { base = base, proxy = "http://user:pass@" .. proxy.address, pool = {} }
-    assert.equal("/a?b", client:get("/a?b").body)
-    assert.equal("/c", client:get("/c").body)
-    assert.same({ { base:sub(9), "Basic dXNlcjpwYXNz" } }, asked)
-    client:close()
+    return app.handler
+  end
+
+  it("reaches https through a proxy's tunnel", function()
+    local base = serve(function(req) return req.target end, here)
+    for _, cert in ipairs { false, here } do -- a plain proxy, and one that speaks TLS itself
+      local asked = {}
+      local proxy = serve(tunnels(asked), cert or nil):gsub("//", "//user:pass@")
+      local client = trusting { base = base, proxy = proxy, pool = {} }
+      assert.equal("/a?b", client:get("/a?b").body)
+      assert.equal("/c", client:get("/c").body)
+      assert.same({ { base:sub(9), "Basic dXNlcjpwYXNz" } }, asked)
+      client:close()
+    end
   end)
 
   it("says what a proxy refused", function()

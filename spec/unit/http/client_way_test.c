@@ -1,6 +1,7 @@
 /* The ways to an origin: TLS, proxies, tunnels; which phase took too long, and what is made of it.
  */
 #include "../net/dns_server.h"
+#include "net/netpolicy.h"
 #include "talk.h"
 
 /* --- TLS */
@@ -189,6 +190,37 @@ static void what_a_proxy_can_answer(void **state)
     }
 }
 
+/* A proxy is no way around a policy: both the proxy and what lies behind it must be allowed. */
+static void a_policy_holds_behind_a_proxy(void **state)
+{
+    static const char *const rules[] = {"127.0.0.1:*", "far.test:443", "127.0.0.1:*,far.test:443"};
+    for (int i = 0; i < 3; i++) {
+        struct talk t;
+        struct heard r = {0};
+        struct np_http_proxy proxy;
+        struct np_netpolicy *policy;
+        struct neap_errinfo info = {0};
+        talk_open(*state, &t, NULL);
+        fix_make_tls(*state);
+        through(&t, &proxy);
+        t.q.tls = t.p.f->client;
+        assert_ok(np_netpolicy_new(rules[i], false, &policy, NULL));
+        t.p.f->loop.policy = policy;
+        r.loop = &t.p.f->loop;
+        enum neap_err err = np_http_client_call(t.c, &t.q, &heard_handler, &r, &r.call, &info);
+        assert_err(err, i < 2 ? NEAP_EACCES : NEAP_OK);
+        if (!err) {
+            np_http_call_cancel(r.call);
+            run_until(t.p.f, r.ends);
+            heard_fini(&r);
+        }
+        if (err) assert_int_equal(stats(&t).origins, 0);
+        t.p.f->loop.policy = NULL;
+        np_netpolicy_free(policy);
+        talk_close(&t);
+    }
+}
+
 /* --- phases */
 
 static void each_phase_has_its_bound(void **state)
@@ -284,6 +316,7 @@ int main(void)
         TEST(a_plain_call_names_its_whole_url),
         TEST(a_tunnel_is_asked_for),
         TEST(what_a_proxy_can_answer),
+        TEST(a_policy_holds_behind_a_proxy),
         TEST(each_phase_has_its_bound),
         TEST(waiting_for_a_connection_has_a_bound),
         TEST(a_body_that_is_not_taken_has_a_bound),
