@@ -9,6 +9,7 @@ struct np_proxied {
     struct np_loop *loop;
     struct np_proxied_options opts;
     void (*on_ready)(void *arg, struct np_stream *s);
+    void (*on_left)(void *arg); /* or NULL */
     void *arg;
     struct np_link waiting; /* of struct entrant, those that are being closed included */
     size_t nwaiting;
@@ -50,18 +51,28 @@ static void free_if_done(struct np_proxied *p)
 
 static void forget(struct entrant *e)
 {
-    struct np_proxied *p = e->p;
     np_list_remove(&e->link);
     np_timer_stop(&e->timer);
     np_buf_fini(&e->got);
     np_free(e);
+}
+
+/* One waits no more; its owner may close the stage now. */
+static void one_left(struct np_proxied *p)
+{
+    void (*left)(void *arg) = p->closed ? NULL : p->on_left;
+    void *arg = p->arg;
     p->nwaiting--;
     free_if_done(p);
+    if (left) left(arg);
 }
 
 static void on_close(struct np_stream *s)
 {
-    forget(s->arg);
+    struct entrant *e = s->arg;
+    struct np_proxied *p = e->p;
+    forget(e);
+    one_left(p);
 }
 
 static void turn_away(struct np_stream *s)
@@ -120,11 +131,9 @@ static void hand_on(struct entrant *e, const char *rest, size_t n)
         return;
     }
     np_stream_set_handler(s, &nobody, NULL);
-    p->nwaiting++; /* so that it lives on until the owner's code has run */
     forget(e);
-    p->on_ready(p->arg, s);
-    p->nwaiting--;
-    free_if_done(p);
+    p->on_ready(p->arg, s); /* still counted: the stage lives on until the owner's code has run */
+    one_left(p);
 }
 
 static void look(struct entrant *e, const char *data, size_t n, bool last)
@@ -241,6 +250,11 @@ void np_proxied_close(struct np_proxied *p)
         np_stream_close(e->s);
     }
     free_if_done(p);
+}
+
+void np_proxied_on_left(struct np_proxied *p, void (*fn)(void *arg))
+{
+    p->on_left = fn;
 }
 
 size_t np_proxied_waiting(const struct np_proxied *p)

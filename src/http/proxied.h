@@ -38,6 +38,11 @@ NEAP_MUST_CHECK enum neap_err np_proxied_new(struct np_loop *loop,
                                              const struct np_proxied_options *opts,
                                              void (*on_ready)(void *arg, struct np_stream *s),
                                              void *arg, struct np_proxied **out);
+/* `fn` is called with the stage's `arg`, from the loop, when a connection waits no more, whatever
+ * became of it (after on_ready, if that). Nothing is to be done with the stage then but to close
+ * it.
+ */
+void np_proxied_on_left(struct np_proxied *p, void (*fn)(void *arg));
 /* Takes an accepted stream, whatever becomes of it. */
 void np_proxied_take(struct np_proxied *p, struct np_stream *s);
 /* What waits is closed; on_ready is not called any more. Its memory goes with the last stream. */

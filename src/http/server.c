@@ -48,6 +48,7 @@ static void free_server(struct np_http_server *s)
 static void check_closed(struct np_http_server *s)
 {
     if (!s->closing || s->nconns || s->listeners_left || s->turns) return;
+    if (s->proxied && np_proxied_waiting(s->proxied)) return;
     struct np_loop *loop = s->loop;
     if (s->handler->on_close) s->handler->on_close(s, s->arg);
     free_server(s);
@@ -69,6 +70,8 @@ static void on_listener_closed(struct np_listener *l)
 static void end_all(struct np_http_server *s)
 {
     struct np_link *pos, *tmp;
+    if (s->proxied) np_proxied_close(s->proxied);
+    s->proxied = NULL;
     np_list_each_safe (pos, tmp, &s->conns) {
         struct np_http_conn *c = np_container_of(pos, struct np_http_conn, link);
         np_http_conn_abort(c, NEAP_ECLOSED);
@@ -108,8 +111,6 @@ static void on_later(struct np_defer *d)
         np_loop_defer(s->loop, d);
         return;
     }
-    if (s->proxied) np_proxied_close(s->proxied); /* their header had its chance */
-    s->proxied = NULL;
     if (s->aborting)
         end_all(s);
     else
@@ -201,10 +202,15 @@ static void on_accept(struct np_listener *l, struct np_stream *stream)
         serve(s, stream);
 }
 
-/* Its PROXY header was read. */
+/* Its PROXY header was read; a server that drains had accepted it before. */
 static void on_proxied(void *arg, struct np_stream *stream)
 {
     serve(arg, stream);
+}
+
+static void on_proxied_left(void *arg)
+{
+    check_closed(arg);
 }
 
 enum neap_err np_http_server_adopt(struct np_http_server *s, struct np_stream *stream)
@@ -288,6 +294,7 @@ static enum neap_err keep_options(struct np_http_server *s)
     }
     o->forwarded = &s->forwarded;
     if (o->proxied) err = np_proxied_new(s->loop, o->proxied, on_proxied, s, &s->proxied);
+    if (s->proxied) np_proxied_on_left(s->proxied, on_proxied_left);
     o->proxied = NULL;
     return err;
 }

@@ -159,14 +159,15 @@ static bool read_unix(struct rule *r, char *path)
         r->kind = UNIX_BELOW;
         path[n - 1] = '\0';
     }
-    return path[0] == '/' && !strchr(path, '*');
+    return (path[0] == '/' || (path[0] == '@' && n > 1)) && !strchr(path, '*');
 }
 
 static const char *read_rule(struct rule *r, char *item)
 {
     char *host, *port;
     if (strncmp(item, "unix:", 5) == 0)
-        return read_unix(r, item + 5) ? NULL : "a socket's path begins with /";
+        return read_unix(r, item + 5) ? NULL
+                                      : "a socket's path begins with / (or @, if it is abstract)";
     if (!split(item, &host, &port))
         return "wanted host:port, [IPv6 address]:port, or * for any port";
     if (!read_ports(port, r)) return "that is no port";
@@ -308,10 +309,12 @@ bool np_netpolicy_allows_unix(const struct np_netpolicy *p, const char *path)
 {
     char full[PATH_MAX];
     if (!p) return true;
-    bool known = absolute(path, full, sizeof full);
+    bool abstract = *path == '@'; /* in no directory */
+    bool known = !abstract && absolute(path, full, sizeof full);
     for (size_t i = 0; i < p->n; i++) {
         const struct rule *r = &p->rules[i];
         if (r->kind == UNIX_ANY) return true;
+        if (abstract && r->kind == UNIX && strcmp(path, r->text) == 0) return true;
         if (!known || r->kind < UNIX) continue;
         size_t len = strlen(r->text);
         if (r->kind == UNIX && strcmp(full, r->text) == 0) return true;

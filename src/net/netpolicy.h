@@ -11,6 +11,7 @@
  *   *:443, *               everywhere
  *   host:8000-8010         a range of ports
  *   unix:/run/x.sock       a unix socket; unix:/run/app/… with * for the last name; unix:* all
+ *   unix:@name             an abstract one
  *
  * Read-only once it is made: any thread.
  */

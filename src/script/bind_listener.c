@@ -51,6 +51,11 @@ struct conn {
 static void release(struct llistener *ll)
 {
     if (ll->l || !np_list_empty(&ll->conns) || ll->nshaking > 0 || ll->ending) return;
+    if (ll->proxied && np_proxied_waiting(ll->proxied) > 0) return;
+    if (ll->proxied && ll->closed) {
+        np_proxied_close(ll->proxied);
+        ll->proxied = NULL;
+    }
     np_drain_remove(&ll->drain);
     if (ll->script && !ll->script->closing) {
         if (ll->handler_ref != LUA_NOREF) np_unref(ll->script, ll->handler_ref);
@@ -86,8 +91,10 @@ static void close_listener(struct llistener *ll)
     if (ll->closed) return;
     ll->closed = true;
     if (ll->l) np_listener_close(ll->l);
-    if (ll->proxied) np_proxied_close(ll->proxied);
-    ll->proxied = NULL;
+    if (ll->proxied && (!ll->has_handler || !ll->script || ll->script->closing)) {
+        np_proxied_close(ll->proxied);
+        ll->proxied = NULL;
+    }
     if (!ll->has_handler) drop_shaking(ll); /* with one, they are served like those before */
     drop_accepted(ll);
     np_wake_all(&ll->acceptors, NEAP_ECLOSED);
@@ -186,6 +193,8 @@ static void on_state_closing(struct np_at_close *a)
     struct np_link *l, *tmp;
     ll->ending = true;
     close_listener(ll);
+    if (ll->proxied) np_proxied_close(ll->proxied);
+    ll->proxied = NULL;
     drop_shaking(ll);
     np_list_each_safe (l, tmp, &ll->conns) {
         struct conn *c = np_container_of(l, struct conn, link);
@@ -314,6 +323,11 @@ static void on_accept(struct np_listener *l, struct np_stream *s)
         np_proxied_take(ll->proxied, s);
     else
         take(ll, s);
+}
+
+static void on_proxied_left(void *arg)
+{
+    release(arg);
 }
 
 bool np_llistener_read_layers(lua_State *L, int opts_idx, struct np_llistener_options *out)
@@ -481,6 +495,7 @@ int np_llistener_new(lua_State *L, const struct np_llistener_options *opts, int 
     struct np_loop *loop = ll->script->loop;
     if (opts->is_proxied && np_proxied_new(loop, &opts->proxied, take, ll, &ll->proxied))
         return np_fail(L, NEAP_ENOMEM, NULL);
+    if (ll->proxied) np_proxied_on_left(ll->proxied, on_proxied_left);
     enum neap_err err = make(loop, where, &ll->opts.listen, &handler, ll, &ll->l, &info);
     if (err) {
         release(ll);

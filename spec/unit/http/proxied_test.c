@@ -1,6 +1,6 @@
 /* The PROXY protocol's stage: what goes on and as whom, what is refused, what waits. */
-#include "../net/fixture.h"
 #include "http/proxied.h"
+#include "site.h"
 
 #define LINE "PROXY TCP4 1.2.3.4 5.6.7.8 1000 443\r\n"
 
@@ -8,7 +8,7 @@ struct rig {
     struct fix *f;
     struct np_proxied *p;
     struct end client, server;
-    int ready;
+    int ready, left;
 };
 
 static void on_ready(void *arg, struct np_stream *s)
@@ -178,6 +178,30 @@ static void who_says_nothing_is_given_up(void **state)
     rig_done(&r);
 }
 
+static void on_left(void *arg)
+{
+    struct rig *r = arg;
+    r->left++;
+    assert_int_equal(np_proxied_waiting(r->p), 0);
+    np_proxied_close(r->p); /* may be done in here */
+    r->p = NULL;
+}
+
+static void its_owner_hears_of_each_that_waits_no_more(void **state)
+{
+    static const char *const sent[] = {LINE, "GET"};
+    for (int i = 0; i < 2; i++) {
+        struct rig r;
+        rig_open(&r, *state, true, NULL);
+        np_proxied_on_left(r.p, on_left);
+        rig_connect(&r);
+        rig_send(&r, sent[i], strlen(sent[i]));
+        run_until(r.f, r.left);
+        assert_int_equal(r.ready, i == 0);
+        rig_done(&r);
+    }
+}
+
 static void no_more_wait_than_may(void **state)
 {
     struct np_proxied_options o = NP_PROXIED_OPTIONS_INIT;
@@ -202,6 +226,37 @@ static void closing_takes_those_that_wait(void **state)
     run_until(r.f, r.client.ended || r.client.errors);
     assert_int_equal(r.ready, 0);
     rig_done(&r);
+}
+
+/* A server that drains answers those that had come before, and does not wait for those that say
+ * nothing. */
+static void a_server_that_drains_reads_the_headers_under_way(void **state)
+{
+    static const char rest[] = "1.2.3.4 5.6.7.8 1000 443\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
+    struct fix *f = *state;
+    struct np_proxied_options p = NP_PROXIED_OPTIONS_INIT;
+    struct np_http_server_options o;
+    struct site t;
+    struct end client = {.s = NULL};
+    np_http_server_options_init(&o);
+    o.proxied = &p;
+    site_open(f, &t, &o);
+    assert_ok(np_http_server_listen(t.server, "127.0.0.1", 0, NULL, NULL));
+    assert_ok(np_tcp_dial(&f->loop, "127.0.0.1", np_http_server_port(t.server), NULL, &end_handler,
+                          &client, &client.s));
+    assert_ok(np_stream_read_start(client.s));
+    assert_ok(np_stream_write(client.s, "PROXY TCP4 ", 11));
+    run_until(f, client.opened);
+    run_some(f);
+    np_http_server_close(t.server, 20 * NP_NS_PER_SEC);
+    run_some(f);
+    assert_int_equal(t.closed, 0);
+    assert_ok(np_stream_write(client.s, rest, sizeof rest - 1));
+    run_until(f, client.ended);
+    assert_memory_equal(np_buf_data(&client.in), "HTTP/1.1 200 OK", 15);
+    assert_int_equal(t.requests, 1);
+    end_finish(f, &client);
+    run_until(f, t.closed);
 }
 
 static void lost_memory_closes_the_connection(void **state)
@@ -236,8 +291,10 @@ int main(void)
         TEST(connections_without_a_header_go_on_only_where_none_is_required),
         TEST(strangers_may_not_send_a_header),
         TEST(who_says_nothing_is_given_up),
+        TEST(its_owner_hears_of_each_that_waits_no_more),
         TEST(no_more_wait_than_may),
         TEST(closing_takes_those_that_wait),
+        TEST(a_server_that_drains_reads_the_headers_under_way),
         TEST(lost_memory_closes_the_connection),
     };
     return cmocka_run_group_tests_name("http.proxied", tests, NULL, NULL);

@@ -126,6 +126,20 @@ static void knows_paths(void **state)
     assert_false(np_netpolicy_allows_unix(p, ""));
     np_netpolicy_free(p);
     p = policy_of("unix:*");
+    assert_true(np_netpolicy_allows_unix(p, "@anything"));
+    np_netpolicy_free(p);
+    /* An abstract socket is in no directory, the present one included. */
+    char here[4096], rules[4200];
+    assert_non_null(getcwd(here, sizeof here));
+    snprintf(rules, sizeof rules, "unix:%s/*,unix:@one", here);
+    p = policy_of(rules);
+    assert_true(np_netpolicy_allows_unix(p, "x"));
+    assert_true(np_netpolicy_allows_unix(p, "./@x"));
+    assert_false(np_netpolicy_allows_unix(p, "@x"));
+    assert_true(np_netpolicy_allows_unix(p, "@one"));
+    assert_false(np_netpolicy_allows_unix(p, "@ones"));
+    np_netpolicy_free(p);
+    p = policy_of("unix:*");
     assert_true(np_netpolicy_allows_unix(p, "anything"));
     assert_false(np_netpolicy_allows(p, "anything", 80));
     np_netpolicy_free(p);
