@@ -44,7 +44,9 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start(*options):
+def start(*options, fresh=True):
+    if fresh:
+        shutil.rmtree(s.path("run"), ignore_errors=True)
     os.makedirs(s.path("run"), exist_ok=True)
     service = s.Service(s.write("front.lua", SCRIPT), s.path("run"), str(os.getpid()), options=options)
     service.await_line("^ready")
@@ -180,7 +182,7 @@ def unix_sockets():
     os.kill(service.pid, signal.SIGKILL)  # its socket file stays, and is stale
     service.ended()
     s.check(os.path.exists(s.path("run") + "/s.sock"), "the socket file of a process that was killed")
-    second = start()
+    second = start(fresh=False)
     curl("--unix-socket", s.path("run") + "/s.sock", "http://shop.test/a")
     second.signal(signal.SIGTERM)
     s.equal(second.ended(), 0, "the exit code")
@@ -194,7 +196,7 @@ def access_logs_rotate():
     total, rounds = 0, 3
     names = []
     for i in range(rounds):
-        clients = [s.on_worker(to, w, "/w") if False else s.Client(to) for w in range(6)]
+        clients = [s.Client(to) for _ in range(6)]
         for k in range(50):
             for c in clients:
                 c.get(f"/{i}/{k}")
@@ -216,6 +218,44 @@ def access_logs_rotate():
     s.equal(bad, [], "lines that are none")
 
 
+def access_logs_outlive_reloads():
+    """Not one request goes unlogged, whichever code answered it; keep-alive connections go over."""
+    service = start("--workers", "2")
+    host, port = address(service, "logged").split(":")
+    load = s.Load((host, int(port)), connections=8, bodies=False)
+    for _ in range(3):
+        service.reload()
+    figures = load.stop()
+    service.signal(signal.SIGTERM)
+    s.equal(service.ended(), 0, "the exit code")
+    lines = slurp("run/access.log").splitlines()
+    answered = [line for line in lines if re.fullmatch(r"[01] 200 / \d+ 127\.0\.0\.1", line)]
+    left = [line for line in lines if re.fullmatch(r"[01] 499 / 0 127\.0\.0\.1", line)]
+    s.equal(len(answered) + len(left), len(lines), "whole lines")
+    s.check(figures["requests"] <= len(answered) <= figures["requests"] + 8,
+            f"{figures['requests']} requests, {len(answered)} lines")
+
+
+def proxied_connections_outlive_reloads():
+    service = start()
+    host, port = address(service, "proxied").split(":")
+    header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    kept, late = (socket.create_connection((host, int(port))) for _ in range(2))
+    kept.sendall(header + request)
+    s.check(b"192.0.2.1" in kept.recv(4096), "an answer")
+    late.sendall(header[:10])
+    service.reload()
+    kept.sendall(request)
+    s.check(b"192.0.2.1" in kept.recv(4096), "an answer of the new code")
+    late.sendall(header[10:] + request)
+    s.check(b"192.0.2.1" in late.recv(4096), "an answer to whose header came during the reload")
+    kept.close()
+    late.close()
+    service.signal(signal.SIGTERM)
+    s.equal(service.ended(), 0, "the exit code")
+
+
 def what_clients_send_is_escaped():
     service = start()
     host, port = address(service, "json").split(":")
@@ -231,4 +271,4 @@ def what_clients_send_is_escaped():
 
 
 s.run(curl_sends_a_header, haproxy_sends_both_versions, nginx_forwards, unix_sockets, access_logs_rotate,
-      what_clients_send_is_escaped)
+      access_logs_outlive_reloads, proxied_connections_outlive_reloads, what_clients_send_is_escaped)
