@@ -30,6 +30,7 @@ struct np_dialling {
     size_t tried[NP_DIAL_FAMILIES];
     int turn;                /* the family to be tried next */
     bool begun;              /* … trying */
+    bool last_chance;        /* all has failed, and the other family has not been answered for */
     struct np_link attempts; /* under way */
     enum neap_err err;       /* of what failed last */
     bool no_delay;

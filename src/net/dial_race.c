@@ -12,6 +12,8 @@
 #include "base/alloc.h"
 #include "net/dial_impl.h"
 
+enum { LAST_CHANCE = 4 }; /* delays of attempts */
+
 struct attempt {
     struct np_link link; /* dialling->attempts */
     struct np_dialling *d;
@@ -224,6 +226,14 @@ static enum neap_err next(struct np_dialling *d)
     return NEAP_OK;
 }
 
+/* All that is known has failed. An answer that is still to come is waited for, but not for long. */
+static enum neap_err none_left(struct np_dialling *d)
+{
+    if (d->last_chance || !np_dial_pending(d)) return d->err;
+    d->last_chance = true;
+    return np_timer_start(&d->timer, LAST_CHANCE * d->delay);
+}
+
 enum neap_err np_dial_race(struct np_dialling *d)
 {
     struct np_stream *s = &d->u->s;
@@ -234,7 +244,7 @@ enum neap_err np_dial_race(struct np_dialling *d)
         connect_alone(d);
     else
         err = next(d);
-    if (!alone && (err || (np_list_empty(&d->attempts) && !np_dial_pending(d))))
-        np_stream_fail_later(s, err ? err : d->err);
+    if (!err && !alone && np_list_empty(&d->attempts)) err = none_left(d);
+    if (err) np_stream_fail_later(s, err);
     return s->err == NEAP_ENOMEM ? NEAP_ENOMEM : NEAP_OK;
 }
