@@ -369,7 +369,7 @@ end
 
 ---Serves the files below a directory, for GET and HEAD: `app:static("/assets", "public")`. Literal routes and
 ---parameters go before it. What is not there is answered as what has no route. Raises when the directory
----cannot be opened.
+---cannot be opened. It is opened once: when another takes its place (a link that is moved), reload.
 ---@param prefix string "/", "/assets"
 ---@param root string relative to the working directory
 ---@param opts? neap.http.StaticOptions
