@@ -62,8 +62,9 @@ static void release(struct llistener *ll)
         if (ll->self_ref != LUA_NOREF) np_unref(ll->script, ll->self_ref);
         ll->handler_ref = ll->self_ref = LUA_NOREF;
     }
-    if (ll->handle) return;
     np_tls_context_unref(ll->opts.tls);
+    ll->opts.tls = NULL;
+    if (ll->handle) return;
     np_at_close_remove(&ll->at_close);
     np_free(ll);
 }
