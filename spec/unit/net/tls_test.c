@@ -649,6 +649,7 @@ static void plain_http_is_told_that_this_is_https(void **state)
     assert_ok(np_stream_read_start(a.s));
     write_text(&a, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
     run_until(f, b.errors && a.got > 0);
+    assert_ok(np_buf_append(&a.in, "", 1));
     assert_non_null(strstr(np_buf_data(&a.in), "400 Bad Request"));
     end_finish(f, &a);
     end_finish(f, &b);
