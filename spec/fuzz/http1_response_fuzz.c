@@ -9,13 +9,28 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct sum {
     struct np_http_head head;
     size_t heads, interims, body, ends, trailers;
+    uint64_t hash; /* of heads */
 };
+
+static void mix(struct sum *s, const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        s->hash = (s->hash ^ (unsigned char)p[i]) * 1099511628211u;
+    s->hash = (s->hash ^ 0x1ff) * 1099511628211u;
+}
 
 static void on_head(struct np_http1_parser *p)
 {
     struct sum *s = p->arg;
-    for (size_t i = 0; i < s->head.nheaders; i++)
-        if (!np_http_is_value(s->head.headers[i].value.p, s->head.headers[i].value.n)) abort();
+    const struct np_http_head *h = &s->head;
+    for (size_t i = 0; i < h->nheaders; i++) {
+        if (!np_http_is_value(h->headers[i].value.p, h->headers[i].value.n)) abort();
+        mix(s, h->headers[i].name.p, h->headers[i].name.n);
+        mix(s, h->headers[i].value.p, h->headers[i].value.n);
+    }
+    mix(s, h->reason.p, h->reason.n);
+    s->hash = s->hash * 31 + (uint64_t)h->status * 64 + (uint64_t)h->content_length * 16 +
+              (uint64_t)(h->minor * 8 + h->keep_alive * 4 + h->has_body * 2 + h->chunked);
     s->heads++;
 }
 
@@ -85,6 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         enum neap_err b = run(data + 1, size - 1, method, step, &cut);
         if ((a == NEAP_OK) != (b == NEAP_OK)) abort();
         if (a == NEAP_OK && (whole.heads != cut.heads || whole.body != cut.body)) abort();
+        if (a == NEAP_OK && whole.hash != cut.hash) abort();
         if (whole.trailers != cut.trailers || whole.interims != cut.interims) abort();
         if (whole.ends != cut.ends) abort();
     }

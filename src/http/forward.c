@@ -22,6 +22,8 @@ struct np_http_forward {
     bool begun;                      /* the answer */
     enum neap_err err;               /* our own reason for the call's end, or NEAP_OK */
     const char *why;
+    int status;
+    int64_t began, head_took;
 };
 
 /* The exchange goes back to its owner. */
@@ -124,6 +126,8 @@ static void on_head(struct np_http_call *c, const struct np_http_head *h)
     struct np_http_forward *f = np_http_call_arg(c);
     struct np_http_header *headers;
     size_t n;
+    f->status = h->status;
+    f->head_took = np_loop_hrtime() - f->began;
     if (!f->x || f->err) return;
     enum neap_err err =
         np_http_forward_answer_head(f->x->arena, h, f->more, f->nmore, &headers, &n);
@@ -178,7 +182,7 @@ static void on_trailers(struct np_http_call *c, const struct np_http_header *fie
 static void tell(struct np_http_forward *f, struct np_http_exchange *x, enum neap_err err,
                  const char *why, enum np_http_phase phase)
 {
-    struct np_http_forwarded how = {x, err, why, phase, f->body_begun};
+    struct np_http_forwarded how = {x, err, why, phase, f->body_begun, f->status, f->head_took};
     drop_coder(f);
     if (f->done) f->done(f->arg, &how);
     np_free(f);

@@ -36,6 +36,8 @@ struct np_http_forwarded {
     const char *why;          /* in words, lent */
     enum np_http_phase phase; /* where the call stood */
     bool body_begun;
+    int status;        /* of the upstream's answer; 0: none */
+    int64_t head_took; /* ns from the start to its head; -1: none */
 };
 typedef void (*np_http_forwarded_fn)(void *arg, const struct np_http_forwarded *how);
 

@@ -10,7 +10,7 @@
 enum neap_err np_http1_fail(struct np_http1_parser *p, int status, enum neap_err err,
                             const char *why);
 
-/* http1_quick.c: the head at `data`, if it is a request's, whole and plain: fills it and calls
+/* http1_quick.c: the head at `data`, if it is whole and plain: fills it and calls
  * on_head. False: nothing was done. */
 bool np_http1_quick_head(struct np_http1_parser *p, const char *data, size_t n, size_t *used);
 /* The body of such a message (`n` above 0), and its end. */

@@ -1,5 +1,6 @@
-/* The plain case, read in one pass: a request's head that is there as a whole and has nothing in it
- * that the rules of RFC 9112 make anything of but Host, Content-Length and "keep-alive". Most are.
+/* The plain case, read in one pass: a head that is there as a whole and has nothing in it that the
+ * rules of RFC 9112 make anything of but Host, Content-Length and "keep-alive". Most are; of
+ * responses those that say their length.
  *
  * It decides nothing: whatever is not plain (and so all that is wrong) is left to the scanner and
  * llhttp, which start over from the first byte. What it accepts they would accept alike, with the
@@ -123,12 +124,12 @@ static bool check_header(struct np_http1_parser *p, const struct np_http_header 
 {
     switch (h->name.n) {
     case 4:
-        if (!np_http_name_is(h->name, "host", 4)) return true;
+        if (p->type == NP_HTTP1_RESPONSE || !np_http_name_is(h->name, "host", 4)) return true;
         if (p->seen_host) return false;
         p->seen_host = true;
         return check_host(h->value);
     case 6:
-        return !np_http_name_is(h->name, "expect", 6);
+        return p->type == NP_HTTP1_RESPONSE || !np_http_name_is(h->name, "expect", 6);
     case 7:
         return !np_http_name_is(h->name, "upgrade", 7);
     case 10:
@@ -171,8 +172,32 @@ static const char *read_headers(struct np_http1_parser *p, const char *at, const
     return end - at >= 2 && at[1] == '\n' ? at + 2 : NULL;
 }
 
+/* "HTTP/1.1 200 OK" and its end; only what may have a body. */
+static const char *read_status(struct np_http1_parser *p, const char *at, const char *end)
+{
+    static const char version[] = "HTTP/1.1 ";
+    struct np_http_head *h = p->head;
+    if (p->request_method == HTTP_HEAD || p->request_method == HTTP_CONNECT) return NULL;
+    if (end - at < 16 || memcmp(at, version, sizeof version - 1) != 0) return NULL;
+    at += sizeof version - 1;
+    for (int i = 0; i < 3; i++, at++) {
+        if (*at < '0' || *at > '9') return NULL;
+        h->status = h->status * 10 + (*at - '0');
+    }
+    if (h->status < 200 || h->status == 204 || h->status == 304 || *at++ != ' ') return NULL;
+    const char *stop = run(at, end, VALUE);
+    if (end - stop < 2 || stop[0] != '\r' || stop[1] != '\n') return NULL;
+    h->reason = (struct np_bytes){stop > at ? at : "", (size_t)(stop - at)};
+    h->major = h->minor = 1;
+    return stop + 2;
+}
+
 static const char *read_head(struct np_http1_parser *p, const char *data, const char *end)
 {
+    if (p->type == NP_HTTP1_RESPONSE) {
+        data = read_status(p, data, end);
+        return data ? read_headers(p, data, end) : NULL;
+    }
     const char *at = read_method(data, end, p->head);
     if (at) at = read_target(at, end, p->head);
     return at ? read_headers(p, at, end) : NULL;
@@ -181,10 +206,10 @@ static const char *read_head(struct np_http1_parser *p, const char *data, const 
 bool np_http1_quick_head(struct np_http1_parser *p, const char *data, size_t n, size_t *used)
 {
     struct np_http_head *h = p->head;
-    if (p->type != NP_HTTP1_REQUEST || p->skipped || n < 16) return false;
+    if (p->skipped || n < 16) return false;
     if (n > p->limits.max_head) n = p->limits.max_head;
     const char *end = read_head(p, data, data + n);
-    bool fine = end && p->seen_host &&
+    bool fine = end && (p->type == NP_HTTP1_REQUEST ? p->seen_host : p->seen_length) &&
                 (h->content_length <= 0 || (uint64_t)h->content_length <= p->limits.max_body);
     if (!fine) {
         *h = (struct np_http_head){.headers = p->headers, .content_length = -1};

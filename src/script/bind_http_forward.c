@@ -15,6 +15,8 @@ struct forwarding {
     bool unanswered; /* it failed, and the request is as it was */
     bool body_begun;
     enum np_http_phase phase;
+    int status;
+    int64_t head_took;
     struct neap_errinfo error;
 };
 
@@ -25,6 +27,8 @@ static void on_done(void *arg, const struct np_http_forwarded *how)
     w->unanswered = how->x != NULL;
     w->body_begun = how->body_begun;
     w->phase = how->phase;
+    w->status = how->status;
+    w->head_took = how->head_took;
     if (how->err) np_err_set(&w->error, how->err, "%s", how->why ? how->why : "");
     if (w->unanswered) {
         w->r->answered = false;
@@ -50,12 +54,18 @@ static void on_cancel(struct np_wait *wait)
     }
 }
 
-/* → true | nil, err, unanswered, body_begun */
+/* → true, nil, status, seconds to the head | nil, err, unanswered, body_begun */
 static int forward_k(lua_State *L, enum neap_err err, void *ctx)
 {
     struct forwarding *w = ctx;
     (void)err;
-    if (!w->error.code) return lua_pushboolean(L, 1), 1;
+    if (!w->error.code) {
+        lua_pushboolean(L, 1);
+        lua_pushnil(L);
+        lua_pushinteger(L, w->status);
+        lua_pushnumber(L, (lua_Number)w->head_took / NP_NS_PER_SEC);
+        return 4;
+    }
     np_fail_info(L, &w->error);
     lua_pushstring(L, np_http_phase_name(w->phase));
     lua_setfield(L, -2, "phase");

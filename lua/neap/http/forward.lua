@@ -142,14 +142,52 @@ local function attempt(req, through, call, tried, opts)
   if not lease then return send(req, place, through, through.prefix, opts) end
   local held <close> = lease -- luacheck: ignore 211
   local ok, err, unanswered, begun = send(req, place, through, through.prefix, opts)
-  lease:head()
   -- A client that left says nothing about the endpoint.
   if ok then
-    lease:done(true)
+    lease.answered = lease.began + begun
+    lease:done(unanswered < 500)
   elseif unanswered then
     lease:done(false)
   end
   return ok, err, unanswered, begun, lease.picked
+end
+
+-- Ends a pick whose task was ended.
+local Held = {
+  __close = function(self)
+    local endpoint = self[2]
+    self[2] = nil
+    if endpoint then self[1]:release(endpoint) end
+  end,
+}
+
+-- The plain case, which is the hot one: a balancer's pick over plain HTTP, one attempt, nothing to change.
+local function by_balancer(req, balancer)
+  local endpoint, err = balancer:pick()
+  if not endpoint then return nil, err end
+  local held <close> = setmetatable({ balancer, endpoint }, Held)
+  local host, way = endpoint.host, nil
+  if not host then way = { unix = endpoint.path, timeout = DEFAULT_TIMEOUT } end
+  local ok, why, status, seconds = core.forward(way, req, host, endpoint.port)
+  held[2] = nil
+  if ok then
+    balancer:release(endpoint, status < 500, seconds)
+  else
+    balancer:release(endpoint, status and false or nil)
+  end
+  return ok, why
+end
+
+-- The balancer of a client that is plain; false if it is not.
+local function plain_balancer(through)
+  local to, wire = through.upstream, through.wire
+  local plain = to.balancer and to.scheme == "http" and through.way.proxy == false and not through.policy
+    and through.timeout == DEFAULT_TIMEOUT and not next(through.headers)
+  for name in pairs(wire) do
+    if name ~= "decompress" and name ~= "max_body" then plain = false end
+  end
+  through.plain = plain and to.balancer or false
+  return through.plain
 end
 
 -- Seconds until the next attempt; nil for none.
@@ -193,6 +231,9 @@ function M.forward(req, to, opts)
   end
   if getmetatable(to) == client.class then
     if not to.upstream then error("to: the client has neither base nor service", 2) end
+    local balancer = to.plain
+    if balancer == nil then balancer = plain_balancer(to) end
+    if balancer and opts == none then return by_balancer(req, balancer) end
     return by_client(req, to, opts)
   end
   local indexable = type(to) == "table" or type(to) == "userdata"
