@@ -12,8 +12,8 @@
 --- Names are resolved by the kernel with the directory as their root: nothing that a client sends, and no
 --- link, leads out of it. Files are opened on the worker's loop, which is right for local disks; a network
 --- file system that hangs would hang the loop. Nothing is remembered between requests: a file that was
---- changed is served as it is now. Files are not compressed on their way: `precompressed` sends those that were
---- compressed beforehand. A file that shrinks or changes while it is sent breaks its connection off.
+--- changed is served as it is now. Files are not compressed on their way: `precompressed` sends those that
+--- were compressed beforehand. A file that shrinks or changes while it is sent breaks its connection off.
 ---
 --- GET and HEAD only. Conditional requests (If-None-Match, If-Modified-Since, If-Match,
 --- If-Unmodified-Since, If-Range) and ranges, single and several, are answered as RFC 9110 has it. The
