@@ -5,6 +5,7 @@ Peers that are not installed are passed over.
 
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -218,6 +219,27 @@ def access_logs_rotate():
     s.equal(bad, [], "lines that are none")
 
 
+def access_logs_belong_to_the_services_user():
+    if os.getuid() != 0:
+        print("not root: passed over")
+        return
+    user = pwd.getpwnam("nobody")
+    shutil.rmtree(s.path("run"), ignore_errors=True)
+    os.makedirs(s.path("run"))
+    os.chmod(s.path("."), 0o755)
+    os.chown(s.path("run"), user.pw_uid, user.pw_gid)
+    service = start("--user", "nobody", fresh=False)
+    to = address(service, "logged").split(":")
+    to = (to[0], int(to[1]))
+    for i in range(2):
+        s.get(to, f"/{i}")
+        s.until(lambda: f"/{i} " in slurp("run/access.log"), "the line")
+        s.equal(os.stat(s.path("run/access.log")).st_uid, user.pw_uid, "the file's owner")
+        os.rename(s.path("run/access.log"), s.path(f"run/old.{i}"))
+        service.signal(signal.SIGUSR1)
+        s.until(lambda: os.path.exists(s.path("run/access.log")), "the file is opened anew")
+
+
 def access_logs_outlive_reloads():
     """Not one request goes unlogged, whichever code answered it; keep-alive connections go over."""
     service = start("--workers", "2")
@@ -271,4 +293,5 @@ def what_clients_send_is_escaped():
 
 
 s.run(curl_sends_a_header, haproxy_sends_both_versions, nginx_forwards, unix_sockets, access_logs_rotate,
-      access_logs_outlive_reloads, proxied_connections_outlive_reloads, what_clients_send_is_escaped)
+      access_logs_belong_to_the_services_user, access_logs_outlive_reloads, proxied_connections_outlive_reloads,
+      what_clients_send_is_escaped)

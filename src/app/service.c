@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/append.h"
 #include "base/log_file.h"
 #include "host/host.h"
 #include "host/notify.h"
@@ -243,6 +244,8 @@ int np_service_start(struct np_service *s, neap_t *n, const char *script)
     s->script = script;
     if (stat(script, &s->before) != 0) s->before.st_ino = 0;
     if (s->app->log_file) n->log_path = s->app->log_file;
+    if (s->becomes && s->identity.has_uid)
+        np_append_set_owner(n->runtime.appends, s->identity.uid, s->identity.gid);
     if (inherit(n, &info) == NEAP_OK) return 0;
     return np_app_complain(NP_EXIT_FAILURE, "%s", info.message);
 }

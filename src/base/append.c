@@ -33,6 +33,8 @@ enum {
 struct np_append_set {
     pthread_mutex_t lock;
     struct np_link files; /* of struct np_append */
+    uid_t owner;
+    gid_t group;
 };
 
 struct np_append {
@@ -71,8 +73,18 @@ enum neap_err np_append_set_new(struct np_append_set **out)
         return NEAP_ENOMEM;
     }
     np_link_init(&set->files);
+    set->owner = (uid_t)-1;
+    set->group = (gid_t)-1;
     *out = set;
     return NEAP_OK;
+}
+
+void np_append_set_owner(struct np_append_set *set, uid_t owner, gid_t group)
+{
+    pthread_mutex_lock(&set->lock);
+    set->owner = owner;
+    set->group = group;
+    pthread_mutex_unlock(&set->lock);
 }
 
 void np_append_set_free(struct np_append_set *set)
@@ -287,7 +299,7 @@ static enum neap_err add(struct np_append_set *set, const char *path, int fd, si
     if (path) {
         a->fd = -1;
         a->path = np_strdup(path);
-        err = a->path ? np_log_file_open(path, (uid_t)-1, (gid_t)-1, &a->fd, info)
+        err = a->path ? np_log_file_open(path, set->owner, set->group, &a->fd, info)
                       : np_err_plain(info, NEAP_ENOMEM);
     }
     if (!err && !init_sync(a)) err = np_err_plain(info, NEAP_ENOMEM);

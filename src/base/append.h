@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 
@@ -27,6 +28,9 @@ struct np_append_block {
 };
 
 NEAP_MUST_CHECK enum neap_err np_append_set_new(struct np_append_set **out);
+/* Files that are opened from now on are given to them, so that the process can open them again when
+ * it has become that user; (uid_t)-1: they are not. */
+void np_append_set_owner(struct np_append_set *set, uid_t owner, gid_t group);
 /* After the last of its files is closed. NULL is allowed. */
 void np_append_set_free(struct np_append_set *set);
 /* What is put from now on goes to the files that the paths then name; what was put before, to those
