@@ -100,6 +100,8 @@ static enum neap_err fail_code(struct np_tls_stream *t)
     }
     ERR_clear_error();
     t->phase = NP_TLS_DEAD;
+    /* OpenSSL's alert for the peer: the buffer is everybody's, so nothing may stay in it. */
+    (void)!send_out(t);
     return NEAP_ETLS;
 }
 

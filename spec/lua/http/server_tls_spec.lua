@@ -50,6 +50,31 @@ describe("http.serve over TLS", function()
     end
   end)
 
+  it("keeps what one connection breaks with from all others", function()
+    local server = serve(here)
+    -- A bad record follows what the client says first under its new keys.
+    local relay = assert(neap.tcp.listen({ host = "127.0.0.1", port = 0 }, function(near)
+      local far = assert(neap.tcp.connect("127.0.0.1", server.port))
+      local back = neap.task.spawn(function()
+        for piece in function() return far:read() end do near:write(piece) end
+      end)
+      for piece in function() return near:read() end do
+        if piece:byte() == 0x14 then piece = piece .. "\x17\x03\x03\x00\x20" .. ("j"):rep(32) end
+        if not far:write(piece) then break end
+      end
+      back:await()
+      far:close()
+    end))
+    local tls = assert(neap.tls.context { ca = dir.ca })
+    for _ = 1, 3 do
+      local stream = assert(neap.tcp.connect("127.0.0.1", relay.port, { tls = tls }))
+      assert.is_nil((stream:read()))
+      stream:close()
+      assert(ask(server, "localhost"))
+    end
+    relay:close()
+  end)
+
   it("ends the sessions of whom a new list revokes", function()
     local context = assert(neap.tls.context {
       cert = here.cert, key = here.key, verify = "required", ca = dir.ca, crl = dir:crl(),
