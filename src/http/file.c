@@ -13,7 +13,8 @@
 #include "http/server_impl.h"
 
 enum {
-    PIECE = 16 << 10,     /* bytes read and written at once */
+    PIECE = 16 << 10,     /* bytes read and written at once, to wait behind */
+    BLOCK = 64 << 10,     /* … where the transport sends no files */
     TURN = 1 << 20,       /* bytes after which others get their turn */
     WITH_HEAD = 60 << 10, /* … behind a head: the largest packet the kernel makes */
 };
@@ -35,8 +36,9 @@ struct sending {
 static enum neap_err write_piece(struct np_http_conn *c, const struct np_file *f, uint64_t offset,
                                  uint64_t n, uint64_t *taken)
 {
-    char piece[PIECE];
-    size_t want = n < sizeof piece ? (size_t)n : sizeof piece;
+    char piece[BLOCK];
+    size_t most = c->stream->ops->send_file ? PIECE : BLOCK;
+    size_t want = n < most ? (size_t)n : most;
     enum neap_err err = np_file_read(f, offset, piece, want);
     if (err) return err;
     err = np_stream_write(c->stream, piece, want);
