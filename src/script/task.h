@@ -136,8 +136,8 @@ struct np_sched {
     uv_check_t check;
     uv_idle_t idle;
     bool idle_active;
-    bool accounting;    /* CPU time of tasks is counted */
-    uint64_t epoch;     /* grows by one with each turn of a task, and more between the loop's turns */
+    bool accounting; /* CPU time of tasks is counted */
+    uint64_t epoch;  /* grows by one with each turn of a task, and more between the loop's turns */
     int64_t turn_began; /* on the thread's CPU clock, while a turn is counted; else 0 */
 };
 
