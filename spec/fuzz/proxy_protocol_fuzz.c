@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static enum neap_err parse(const uint8_t *data, size_t n, struct np_proxy_header *h, size_t *used,
                            char **copy)
 {
-    *copy = malloc(n ? n : 1); /* so that reading beyond the end is seen */
+    *copy = calloc(n ? n : 1, 1); /* so that reading beyond the end is seen */
     if (n) memcpy(*copy, data, n);
     return np_proxy_parse(*copy, n, h, used, NULL);
 }
