@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-NAMES = ["http-hello", "http-json", "http-proxy", "tls-hello", "idle", "static", "startup", "workers"]
+NAMES = ["http-hello", "http-json", "http-proxy", "tls-hello", "idle", "static", "access-log", "startup", "workers"]
 
 
 def run(name, opts):
