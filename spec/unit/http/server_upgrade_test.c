@@ -340,6 +340,132 @@ static void too_many_connections_say_when_to_come_back(void **state)
     site_close(&t);
 }
 
+/* --- without memory: an upgrade in the handler or later, with a byte behind the head */
+
+struct scarce {
+    struct np_loop loop;
+    struct np_http_server *server;
+    struct np_stream *client, *tunnel;
+    struct np_http_exchange *held;
+    bool later;
+    bool heard, failed;
+    int open; /* streams that are not closed */
+};
+
+static void scarce_read(struct np_stream *s, const char *data, size_t n)
+{
+    struct scarce *t = s->arg;
+    if (s == t->tunnel) t->heard = true;
+}
+
+static void scarce_error(struct np_stream *s, enum neap_err err)
+{
+    ((struct scarce *)s->arg)->failed = true;
+}
+
+static void scarce_end(struct np_stream *s)
+{
+    ((struct scarce *)s->arg)->failed = true;
+}
+
+static void scarce_closed(struct np_stream *s)
+{
+    struct scarce *t = s->arg;
+    t->open--;
+    if (s == t->client) t->client = NULL;
+    if (s == t->tunnel) t->tunnel = NULL;
+}
+
+static const struct np_stream_handler scarce_stream = {.on_read = scarce_read,
+                                                       .on_end = scarce_end,
+                                                       .on_error = scarce_error,
+                                                       .on_close = scarce_closed};
+
+static void scarce_upgrade(struct scarce *t, struct np_http_exchange *x)
+{
+    static const struct np_http_header h = {{"Upgrade", 7}, {"echo/2", 6}};
+    struct np_stream *s;
+    t->held = NULL;
+    if (np_http_upgrade(x, 101, &h, 1, &s)) {
+        t->failed = true;
+        np_http_abort(x);
+        return;
+    }
+    t->tunnel = s;
+    t->open++;
+    np_stream_set_handler(s, &scarce_stream, t);
+    if (np_stream_read_start(s)) t->failed = true;
+}
+
+static void scarce_request(struct np_http_exchange *x, void *arg)
+{
+    struct scarce *t = arg;
+    if (t->later)
+        t->held = x;
+    else
+        scarce_upgrade(t, x);
+}
+
+static void scarce_abort(struct np_http_exchange *x, enum neap_err why)
+{
+    struct scarce *t = np_http_server_arg(x->server);
+    t->held = NULL;
+    t->failed = true;
+}
+
+static void scarce_gone(struct np_http_server *s, void *arg)
+{
+    ((struct scarce *)arg)->server = NULL;
+}
+
+static enum neap_err scarce_open(struct scarce *t)
+{
+    static const struct np_http_server_handler serve = {
+        .on_request = scarce_request, .on_abort = scarce_abort, .on_close = scarce_gone};
+    struct np_stream *b;
+    enum neap_err err = np_http_server_new(&t->loop, NULL, &serve, t, &t->server);
+    if (!err) err = np_pipe_pair(&t->loop, 0, &t->client, &b);
+    if (err) return err;
+    t->open = 1;
+    np_stream_set_handler(t->client, &scarce_stream, t);
+    err = np_http_server_adopt(t->server, b);
+    if (err) {
+        t->open++;
+        np_stream_set_handler(b, &scarce_stream, t);
+        np_stream_close(b);
+        return err;
+    }
+    return np_stream_write(t->client, UPGRADE("/") "behind", sizeof UPGRADE("/") + 5);
+}
+
+static enum neap_err upgrade_once(void *arg)
+{
+    struct scarce t = {.later = *(bool *)arg};
+    enum neap_err err = np_loop_init(&t.loop, NULL, NULL);
+    if (err) return err;
+    err = scarce_open(&t);
+    for (int i = 0; i < 10000 && !err && !t.heard && !t.failed; i++) {
+        np_loop_poll(&t.loop);
+        if (t.held) scarce_upgrade(&t, t.held);
+    }
+    if (!err && !t.heard) err = NEAP_ENOMEM;
+    if (t.client) np_stream_close(t.client);
+    if (t.tunnel) np_stream_close(t.tunnel);
+    if (t.server) np_http_server_close(t.server, 0);
+    for (int i = 0; i < 10000 && (t.open || t.server || t.loop.handles); i++)
+        np_loop_poll(&t.loop);
+    assert_int_equal(t.open, 0);
+    assert_int_equal(t.loop.handles, 0);
+    np_loop_fini(&t.loop, NULL, NULL);
+    return err;
+}
+
+static void lost_memory_is_survived(void **state)
+{
+    for (int later = 0; later < 2; later++)
+        assert_true(np_test_oom(upgrade_once, &(bool){later}) > 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -358,6 +484,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_request_keeps_its_trailers, fix_setup, fix_teardown),
         cmocka_unit_test_setup_teardown(too_many_connections_say_when_to_come_back, fix_setup,
                                         fix_teardown),
+        cmocka_unit_test(lost_memory_is_survived),
     };
     return cmocka_run_group_tests_name("http.server_upgrade", tests, NULL, NULL);
 }
