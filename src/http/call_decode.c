@@ -27,7 +27,8 @@ static void failed(struct np_http_call *call, enum neap_err err)
                            np_decoder_why(call->decoder));
 }
 
-/* Without the fields that tell of the body as it was sent. */
+/* Without the fields that tell of the body as it was sent. The array of fields is changed in place:
+ * nobody looks at the original's again. */
 static void strip(struct np_http_head *h)
 {
     size_t n = 0;
@@ -42,20 +43,24 @@ static void strip(struct np_http_head *h)
     h->content_length = -1;
 }
 
-void np_http_call_decode_begin(struct np_http_call *call, struct np_http_head *h)
+const struct np_http_head *np_http_call_decode_begin(struct np_http_call *call,
+                                                     const struct np_http_head *h,
+                                                     struct np_http_head *plain)
 {
     enum np_coding codings[NP_CODING_CHAIN_MAX];
     struct np_decoder_options o = NP_DECODER_OPTIONS_INIT;
     size_t n = 0;
     struct np_bytes v = np_http_header_get(h, "content-encoding", 16);
-    if (!call->decode || !h->has_body || !v.p || np_coding_parse(v, codings, &n) || !n) return;
+    if (!call->decode || !h->has_body || !v.p || np_coding_parse(v, codings, &n) || !n) return h;
     if (call->max_decoded) o.max_output = call->max_decoded;
     if (np_decoder_new(codings, n, &o, &call->decoder)) {
         np_http_call_end_later(call, NEAP_ENOMEM, "out of memory");
-        return;
+        return h;
     }
     call->coding = np_coding_name(codings[n - 1]);
-    strip(h);
+    *plain = *h;
+    strip(plain);
+    return plain;
 }
 
 /* Decodes until it is used up, the call is paused or has ended. */

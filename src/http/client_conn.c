@@ -109,8 +109,8 @@ static void on_head(struct np_http1_parser *p)
     }
     call->headed = true;
     call->phase = NP_HTTP_BODY;
-    np_http_call_decode_begin(call, &conn->head);
-    if (!call->ended && call->handler->on_head) call->handler->on_head(call, &conn->head);
+    const struct np_http_head *h = np_http_call_decode_begin(call, &conn->head, &conn->plain);
+    if (!call->ended && call->handler->on_head) call->handler->on_head(call, h);
 }
 
 static void on_interim(struct np_http1_parser *p)

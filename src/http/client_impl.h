@@ -74,8 +74,9 @@ struct np_http_client_conn {
     struct np_timer timer;    /* idle for too long */
     struct np_defer later;    /* goes on after a pause */
     struct np_http1_parser parser;
-    struct np_http_head head;
-    struct np_buf in; /* read and not parsed: the call is paused */
+    struct np_http_head head;  /* the parser's */
+    struct np_http_head plain; /* … as it is told of a body that is decoded */
+    struct np_buf in;          /* read and not parsed: the call is paused */
     enum np_http_client_conn_state state;
     uint64_t uses; /* calls that it carried to their end */
     int64_t born;
@@ -201,8 +202,11 @@ void np_http_call_send(struct np_http_call *call);
 void np_http_call_release_body(struct np_http_call *call);
 
 /* call_decode.c */
-/* The head has come: whether its body is to be decoded, which the head then says nothing of. */
-void np_http_call_decode_begin(struct np_http_call *call, struct np_http_head *h);
+/* The head has come: gives it back, or, when its body is to be decoded, `plain`, which is made to
+ * say nothing of that. */
+const struct np_http_head *np_http_call_decode_begin(struct np_http_call *call,
+                                                     const struct np_http_head *h,
+                                                     struct np_http_head *plain);
 void np_http_call_decode(struct np_http_call *call, const char *data, size_t n);
 /* After a pause: what was left. False when it is not the time for more yet. */
 bool np_http_call_decode_more(struct np_http_call *call);

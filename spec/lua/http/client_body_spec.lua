@@ -267,8 +267,8 @@ describe("http.client's answers", function()
       req:write "a"
       task.sleep(5)
     end)
-    local client = http.client { base = base, timeouts = { first_byte = 0.02, idle = 0.02 } }
-    local _, err = client:get "/late"
+    local client = http.client { base = base, timeouts = { idle = 0.02 } }
+    local _, err = client:get("/late", { timeouts = { first_byte = 0.02 } })
     assert.same({ "ETIMEDOUT", "first_byte", "first_byte" }, { err.code, err.phase, err.timeout })
     _, err = client:get "/"
     assert.same({ "ETIMEDOUT", "body", "idle" }, { err.code, err.phase, err.timeout })
