@@ -76,11 +76,13 @@ describe("neap.tls", function()
 
   it("knows clients by their certificates", function()
     local done = {}
-    local port = listen({ cert = here.cert, key = here.key, ca = dir.ca, verify = "required" }, function(stream)
+    local strict = { cert = here.cert, key = here.key, ca = dir.ca, verify = "required" }
+    local port = listen(strict, function(stream)
       done[#done + 1] = stream:tls().peer
       echo(stream)
     end)
-    local s = assert(tcp.connect("127.0.0.1", port, { tls = trusting { cert = worker.cert, key = worker.key } }))
+    local mine = trusting { cert = worker.cert, key = worker.key }
+    local s = assert(tcp.connect("127.0.0.1", port, { tls = mine }))
     s:write "x\n"
     assert.equal("x", s:read_line())
     assert.equal("spiffe://test/worker", done[1].spiffe_id)
@@ -108,7 +110,7 @@ describe("neap.tls", function()
     s:write "STARTTLS\n"
     assert.equal("go ahead", s:read_line())
     assert.equal(s, assert(s:starttls { tls = trusting(), server_name = "localhost" }))
-    assert.equal("localhost", s:tls().peer.names[2]:match "DNS:(.*)" or s:tls().peer.names[1]:match "DNS:(.*)")
+    assert.truthy(table.concat(s:tls().peer.names, " "):find("DNS:localhost", 1, true))
     s:write "secret\n"
     assert.equal("secret", s:read_line())
     s:close()

@@ -57,7 +57,7 @@ describe("neap.worker", function()
     local got = 0
     local stop = worker.on_message(function() got = got + 1 end)
     local large = ("x"):rep(10 * 1024 * 1024)
-    local sent, ok, err = 0, nil, nil
+    local sent, ok, err = 0
     repeat
       ok, err = worker.send(0, large)
       if ok then sent = sent + 1 end

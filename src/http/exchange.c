@@ -67,8 +67,8 @@ enum neap_err np_http_check_headers(const struct np_http_header *headers, size_t
     for (size_t i = 0; i < n; i++) {
         const struct np_http_header *h = &headers[i];
         bool ours = h->name.p == np_http_own_type;
-        if (!ours && (!np_http_is_token(h->name.p, h->name.n) ||
-                      !np_http_is_value(h->value.p, h->value.n)))
+        if (!ours &&
+            (!np_http_is_token(h->name.p, h->name.n) || !np_http_is_value(h->value.p, h->value.n)))
             return NEAP_EINVAL;
         enum neap_err err = ours ? NEAP_OK : check_own(h, given);
         if (err) return err;

@@ -34,7 +34,7 @@ static const struct np_stdlib_module *find_stdlib(const char *name)
 /* What a state on a pool's thread has, which has no loop. */
 static bool needs_loop(lua_State *L, const char *name)
 {
-    static const char *const without_loop[] = {"coding",  "crypto", "frame",  "json",
+    static const char *const without_loop[] = {"coding",  "crypto", "frame", "json",
                                                "sandbox", "shared", NULL};
     if (np_script_of(L)->loop) return false;
     for (const char *const *n = without_loop; *n; n++) {

@@ -87,6 +87,10 @@ function Service:take(call, tried, scoped)
   return place_of(self, endpoint), lease
 end
 
+local function over(name, balancer, scheme)
+  return setmetatable({ name = name, balancer = balancer, scheme = scheme, places = {}, nplaces = 0 }, Service)
+end
+
 ---@param service string
 ---@param policy? string|neap.balancer.Policy|function|neap.Balancer a policy, or a balancer that stands
 ---@param secure boolean its instances are called by https
@@ -94,13 +98,13 @@ end
 function M.service(service, policy, secure, level)
   local scheme = secure and "https" or "http"
   if type(policy) == "userdata" or (type(policy) == "table" and getmetatable(policy) ~= nil) then
-    return setmetatable({ name = service, balancer = policy, scheme = scheme, places = {}, nplaces = 0 }, Service)
+    return over(service, policy, scheme)
   end
   local balancer = require "neap.balancer"
   local ok, b, err = pcall(balancer.new, policy or "p2c", { service = service })
   if not ok then error((tostring(b):gsub("^[^:]+:%d+: ", "")), level + 1) end
   if not b then error(tostring(err), level + 1) end
-  return setmetatable({ name = service, balancer = b, scheme = scheme, places = {}, nplaces = 0 }, Service)
+  return over(service, b, scheme)
 end
 
 -- One origin.
