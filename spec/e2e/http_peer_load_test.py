@@ -14,8 +14,8 @@ from service import Background, Client, Load, Service, check, equal, get, path, 
 peers.need("slowhttptest", "ab", "wrk")
 
 
-def attack(url, *how, connections=150, seconds=6):
-    """slowhttptest's own words. What it probes with in between must be answered within 3 s."""
+def attack(url, *how, connections=150, seconds=15):
+    """slowhttptest's own words; it ends early when it has no connection left. Its probes are answered within 3 s."""
     out = peers.run("slowhttptest", "-c", connections, "-r", connections, "-l", seconds, "-p", 3, "-u", url, *how,
                     code=None, patience=seconds + 20)
     out = re.sub(r"\x1b\[[0-9;]*m", "", out)
@@ -44,7 +44,7 @@ def meanwhile(address, fn):
     finally:
         stop.set()
     served = client.result()
-    check(served > 100, f"the honest client had only {served} answers")
+    check(served > 20, f"the honest client had only {served} answers")
     return result
 
 
@@ -59,18 +59,19 @@ def slow_headers():
 def slow_bodies():
     s, address, url = serve(body_timeout=2)
     before = s.descriptors()
-    out = meanwhile(address, lambda: attack(url + "/echo", "-B", "-i", 3, "-s", 8192, "-x", 10, seconds=8))
+    out = meanwhile(address, lambda: attack(url + "/echo", "-B", "-i", 3, "-s", 8192, "-x", 10))
     check("No open connections left" in out, f"each connection was closed at its time: {out}")
     until(lambda: s.descriptors() <= before + 1, "all descriptors are back")
 
 
 def slow_readers():
-    s, address, url = serve(write_timeout=2)
+    s, address, url = serve(write_timeout=4)
     before = s.descriptors()
     memory = s.resident_kib()
 
     def hold():
-        under_way = Background(attack, url + "/flow/1000", "-X", "-w", 10, "-y", 20, "-n", 1, "-z", 10)
+        reading = ["-X", "-w", 10, "-y", 20, "-n", 1, "-z", 10]
+        under_way = Background(lambda: attack(url + "/flow/1000", *reading, seconds=10))
         until(lambda: s.descriptors() > before + 140, "the attackers are there")
         # An answer is as much as a slow reader has room for: not 64 MB for each of them.
         grown = s.resident_kib() - memory
