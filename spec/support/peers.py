@@ -137,20 +137,22 @@ http {{
 
 
 def node_package(name, version):
-    """The directory to give as NODE_PATH, or None where the package cannot be had."""
+    """The directory to give as NODE_PATH: npm's, or Debian's; None where the package cannot be had."""
+    debian = "/usr/share/nodejs"
+    debian = debian if os.path.isdir(os.path.join(debian, name)) else None
     folder = os.path.join(BUILD, f"node-{name}-{version}")
     modules = os.path.join(folder, "node_modules")
     if os.path.isdir(os.path.join(modules, name)):
         return modules
     if not shutil.which("npm"):
-        return None
+        return debian
     try:
         run("npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder,
             f"{name}@{version}", patience=60)
     except Failed as why:
         print(f"{name} cannot be installed: {why}")
         shutil.rmtree(folder, ignore_errors=True)
-        return None
+        return debian
     return modules
 
 
