@@ -91,6 +91,18 @@ describe("the PROXY protocol", function()
     assert.equal("1.2.3.4:5", heard(opts, { header = header }).peer)
   end)
 
+  it("is read for those that accept, and waited for by nobody", function()
+    local l <close> = assert(tcp.listen { proxy_protocol = { timeout = 60 } })
+    local accepted = neap.task.spawn(function() return l:accept { timeout = 20 } end)
+    local silent <close> = assert(tcp.connect("127.0.0.1", l.port))
+    local c <close> = assert(tcp.connect("127.0.0.1", l.port))
+    c:write "PROXY TCP4 1.2.3.4 5.6.7.8 5 9\r\nhello\n"
+    local s <close> = assert(accepted:await())
+    assert.same({ "1.2.3.4:5", "hello" }, { s:peer(), s:read_line() })
+    l:close() -- and with it what was silent
+    assert.is_nil((silent:read { timeout = 20 }))
+  end)
+
   it("makes headers to be written by hand", function()
     assert.equal("PROXY TCP4 1.2.3.4 5.6.7.8 5 9\r\n",
       tcp.proxy_header { version = 1, source = "1.2.3.4:5", destination = "5.6.7.8:9" })
