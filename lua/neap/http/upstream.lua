@@ -88,7 +88,8 @@ function Service:take(call, tried, scoped)
 end
 
 local function over(name, balancer, scheme)
-  return setmetatable({ name = name, balancer = balancer, scheme = scheme, places = {}, nplaces = 0 }, Service)
+  local of = { name = name, balancer = balancer, scheme = scheme, places = {}, nplaces = 0 }
+  return setmetatable(of, Service)
 end
 
 ---@param service string
