@@ -63,7 +63,8 @@ static enum neap_err check_coding(struct np_http1_parser *p, struct np_bytes v)
 {
     if (p->seen_coding) return bad(p, "Transfer-Encoding is given twice");
     p->seen_coding = true;
-    if (p->type == NP_HTTP1_RESPONSE || np_http_name_is(v, "chunked", 7)) return NEAP_OK;
+    if (np_http_name_is(v, "chunked", 7)) return NEAP_OK;
+    if (p->type == NP_HTTP1_RESPONSE) return bad(p, "unknown transfer coding"); /* nobody asked */
     if (np_http_list_has(v, "chunked", 7) || v.n == 0) return bad(p, "bad Transfer-Encoding");
     return np_http1_fail(p, 501, NEAP_ENOTSUP, "unknown transfer coding");
 }

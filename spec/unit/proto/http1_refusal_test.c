@@ -263,6 +263,8 @@ static void bad_responses(void **state)
         "HTTP/1.1 200 OK\r\nX: a\n\n",
         "HTTP/1.1 200 O\x01K\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
         "220 smtp.test ESMTP\r\n",
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
