@@ -32,33 +32,77 @@ static void take_all(struct np_http_header *out, char **at, const struct np_http
     }
 }
 
-void np_http_req_keep(lua_State *L, int idx, struct np_http_req *r)
+static size_t size_for(const struct np_http_exchange *x)
 {
-    if (!r->x || r->kept) return;
-    const struct np_http_head *h = &r->x->head;
-    size_t size = sizeof(struct np_http_kept) + bytes_of(h->headers, h->nheaders) +
-                  bytes_of(r->x->trailers, r->x->ntrailers) + h->method_name.n + h->target.n +
-                  h->path.n + h->query.n;
-    idx = lua_absindex(L, idx);
-    struct np_http_kept *k = lua_newuserdatauv(L, size, 0);
-    if (!r->x) { /* a finaliser answered it */
-        lua_pop(L, 1);
-        return;
-    }
-    k->head = *h;
+    const struct np_http_head *h = &x->head;
+    return sizeof(struct np_http_kept) + bytes_of(h->headers, h->nheaders) +
+           bytes_of(x->trailers, x->ntrailers) + h->method_name.n + h->target.n + h->path.n +
+           h->query.n;
+}
+
+static void fill(struct np_http_kept *k, struct np_http_exchange *x)
+{
+    const struct np_http_head *h = &x->head;
     struct np_http_header *fields = (struct np_http_header *)(k + 1);
-    char *at = (char *)(fields + h->nheaders + r->x->ntrailers);
+    char *at = (char *)(fields + h->nheaders + x->ntrailers);
+    k->head = *h;
     take_all(fields, &at, h->headers, h->nheaders);
     k->head.headers = fields;
-    take_all(fields + h->nheaders, &at, r->x->trailers, r->x->ntrailers);
+    take_all(fields + h->nheaders, &at, x->trailers, x->ntrailers);
     k->head.trailers = fields + h->nheaders;
-    k->head.ntrailers = r->x->ntrailers;
+    k->head.ntrailers = x->ntrailers;
     k->head.method_name = take(&at, h->method_name);
     k->head.target = take(&at, h->target);
     k->head.path = take(&at, h->path);
     k->head.query = take(&at, h->query);
-    k->body_complete = r->x->body_complete;
-    np_http_exchange_peer(r->x, k->remote, sizeof k->remote);
+    k->body_complete = x->body_complete;
+    np_http_exchange_peer(x, k->remote, sizeof k->remote);
+}
+
+void np_http_req_keep(lua_State *L, int idx, struct np_http_req *r)
+{
+    if (!r->x || r->kept) return;
+    idx = lua_absindex(L, idx);
+    struct np_http_kept *k = lua_newuserdatauv(L, size_for(r->x), 0);
+    if (!r->x || r->kept) { /* a finaliser answered it */
+        lua_pop(L, 1);
+        return;
+    }
+    fill(k, r->x);
     lua_setiuservalue(L, idx, KEPT);
     r->kept = k;
+}
+
+static int keep_in_registry(lua_State *L)
+{
+    struct np_http_req *r = lua_touserdata(L, 1);
+    struct np_http_kept *k = lua_newuserdatauv(L, size_for(r->x), 0);
+    fill(k, r->x);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, r);
+    r->kept = k;
+    r->registered = true;
+    return 0;
+}
+
+/* The collector rests meanwhile: a finaliser would be a script that runs where none may. */
+void np_http_req_keep_from_loop(struct np_http_req *r)
+{
+    lua_State *L = r->task->script->L;
+    if (!r->x || r->kept || !lua_checkstack(L, 4)) return;
+    bool collects = lua_gc(L, LUA_GCISRUNNING);
+    if (collects) lua_gc(L, LUA_GCSTOP);
+    lua_pushcfunction(L, keep_in_registry);
+    lua_pushlightuserdata(L, r);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1); /* no memory: then it cannot be asked */
+    if (collects) lua_gc(L, LUA_GCRESTART);
+}
+
+void np_http_req_forget(struct np_http_req *r)
+{
+    lua_State *L = r->task->script->L;
+    if (!r->registered || !lua_checkstack(L, 2)) return;
+    r->registered = false;
+    r->kept = NULL;
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, r); /* the key is there: nothing is allocated */
 }

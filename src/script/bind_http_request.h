@@ -35,6 +35,7 @@ struct np_http_req {
     struct np_http_coder **coder;    /* of a streamed one that is; NULL: of none */
     bool answered;                   /* an answer was begun or given */
     bool added;                      /* headers for whatever the answer will be */
+    bool registered;                 /* `kept` is held by the registry */
     bool decoded;                    /* scripts read its body decoded (bind_http_decompress.h) */
     enum neap_err why;               /* there is no exchange any more; NEAP_ECLOSED: answered */
 };
@@ -50,6 +51,9 @@ void np_http_req_over(struct np_http_req *r, enum neap_err why);
 
 /* Copies the head, which holds from then on; of the request at `idx`. Before its exchange goes. */
 void np_http_req_keep(lua_State *L, int idx, struct np_http_req *r);
+/* The same for who is called by the loop; until np_http_req_forget, when the task has ended. */
+void np_http_req_keep_from_loop(struct np_http_req *r);
+void np_http_req_forget(struct np_http_req *r);
 /* The request at `idx`; raises for another value. */
 struct np_http_req *np_http_req_check(lua_State *L, int idx);
 /* … the one at 1, which may be gone; misuse if its answer was begun and it is not. */

@@ -48,6 +48,7 @@ static void on_request_done(struct np_task *t, bool ok, int nresults)
     struct np_http_req *r = t->arg;
     struct np_http_exchange *x = r->x;
     np_http_req_detach(r, NEAP_ECLOSED);
+    np_http_req_forget(r);
     if (ok) {
         if (x) np_http_abort(x); /* a streamed answer that was not brought to its end */
         return;
@@ -123,6 +124,7 @@ static void on_abort(struct np_http_exchange *x, enum neap_err why)
     if (!s) return;
     struct np_task *t = r ? r->task : unborn_task(s, x);
     if (r) {
+        np_http_req_keep_from_loop(r);
         np_http_req_detach(r, why);
     } else if (t) {
         t->arg = NULL;

@@ -129,8 +129,8 @@ local Server = {}
 ---@return neap.Error? err
 function Server:close(opts) end
 
----A request, as a handler gets it. Fields are read from the wire when they are asked for. A handler may
----set fields of its own.
+---A request, as a handler gets it. Fields are read from the wire when they are asked for, as long as the handler
+---runs: after its answer as well, and after its client has left. A handler may set fields of its own.
 ---@class neap.http.Request
 ---@field method string
 ---@field path string as it came: not decoded

@@ -69,6 +69,28 @@ describe("a request", function()
     assert.same({ "/", "x" }, seen)
   end)
 
+  it("goes on telling after its client has left, while its handler runs", function()
+    local seen, req_kept
+    serving(function(req)
+      req_kept = req
+      local note <close> = setmetatable({}, { -- luacheck: ignore 211
+        __close = function(_, err)
+          seen = { req.method, req.path, req.headers["x-y"], req:header "x-y", req.query.a, err.code }
+        end,
+      })
+      task.sleep(10)
+    end, function(server)
+      local c = connect(server)
+      c:write(get("/gone?a=1", "X-Y: z\r\n"))
+      while not req_kept do task.yield() end
+      c:close { linger = 0 }
+      while not seen do task.yield() end
+    end)
+    assert.same({ "GET", "/gone", "z", "z", "1", "ECANCELED" }, seen)
+    task.yield()
+    assert.is_false((pcall(function() return req_kept.version end)))
+  end)
+
   it("has the trailers of its body, once that was read", function()
     local before, after, none
     local text = answer(function(req)
