@@ -132,8 +132,8 @@ static enum neap_err add_json_literal(struct compiler *c, const char *p, size_t 
     return err ? err : add_literal(c, p + from, n - from);
 }
 
-static enum neap_err add_header(struct compiler *c, enum np_access_step_kind kind, const char *p,
-                                size_t n, bool underscores)
+static enum neap_err header_name(struct compiler *c, const char *p, size_t n, bool underscores,
+                                 struct np_bytes *out)
 {
     if (!np_http_is_token(p, n))
         return np_err_set(c->info, NEAP_EINVAL, "'%.*s' is no header's name", (int)n, p);
@@ -143,7 +143,32 @@ static enum neap_err add_header(struct compiler *c, enum np_access_step_kind kin
         if (*at >= 'A' && *at <= 'Z') *at = (char)(*at + 32);
         if (underscores && *at == '_') *at = '-';
     }
-    return add(c, (struct np_access_step){.kind = kind, .var = NP_VAR_HEADER, .text = {name, n}});
+    *out = (struct np_bytes){name, n};
+    return NEAP_OK;
+}
+
+static enum neap_err add_header(struct compiler *c, enum np_access_step_kind kind, const char *p,
+                                size_t n, bool underscores)
+{
+    struct np_access_step step = {.kind = kind, .var = NP_VAR_HEADER};
+    enum neap_err err = header_name(c, p, n, underscores, &step.text);
+    return err ? err : add(c, step);
+}
+
+/* A header of the answer, which has to be kept for it. */
+static enum neap_err add_sent(struct compiler *c, enum np_access_step_kind kind, const char *p,
+                              size_t n, bool underscores)
+{
+    struct np_access_format *f = c->f;
+    struct np_access_step step = {.kind = kind, .var = NP_VAR_SENT, .index = f->nsent};
+    struct np_bytes *more = np_arena_alloc(&f->arena, (f->nsent + 1) * sizeof *more);
+    if (!more) return no_memory(c);
+    enum neap_err err = header_name(c, p, n, underscores, &more[f->nsent]);
+    if (err) return err;
+    if (f->nsent) memcpy(more, f->sent, f->nsent * sizeof *more);
+    f->sent = more;
+    f->nsent++;
+    return add(c, step);
 }
 
 static enum neap_err add_named(struct compiler *c, enum np_access_step_kind kind,
@@ -164,6 +189,7 @@ static enum neap_err add_variable(struct compiler *c, enum np_access_step_kind k
         return add_header(c, kind, "user-agent", 10, false);
     if (n == 7 && memcmp(p, "referer", 7) == 0) return add_header(c, kind, p, n, false);
     if (n > 5 && memcmp(p, "http_", 5) == 0) return add_header(c, kind, p + 5, n - 5, true);
+    if (n > 10 && memcmp(p, "sent_http_", 10) == 0) return add_sent(c, kind, p + 10, n - 10, true);
     return np_err_set(c->info, NEAP_EINVAL, "unknown variable '$%.*s'", (int)(n > 60 ? 60 : n), p);
 }
 
@@ -188,11 +214,13 @@ static enum neap_err variable(struct compiler *c, enum np_access_step_kind kind,
     while (is_word(*end))
         end++;
     if (end == at) return np_err_set(c->info, NEAP_EINVAL, "no name behind '$' (write $$)");
-    if (*end == '{' && end - at == 6 && memcmp(at, "header", 6) == 0) {
+    bool sent = end - at == 11 && memcmp(at, "sent_header", 11) == 0;
+    if (*end == '{' && (sent || (end - at == 6 && memcmp(at, "header", 6) == 0))) {
         close = strchr(end, '}');
         if (!close) return np_err_set(c->info, NEAP_EINVAL, "no '}' behind '$%.60s'", at);
         *p = close + 1;
-        return add_header(c, kind, end + 1, (size_t)(close - end - 1), false);
+        size_t n = (size_t)(close - end - 1);
+        return sent ? add_sent(c, kind, end + 1, n, false) : add_header(c, kind, end + 1, n, false);
     }
     *p = end;
     return add_variable(c, kind, at, (size_t)(end - at));

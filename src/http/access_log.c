@@ -350,6 +350,12 @@ void np_access_log_add(struct np_access_log *log, const struct np_access_entry *
     log->lost++;
 }
 
+size_t np_access_log_sent(const struct np_access_log *log, const struct np_bytes **names)
+{
+    *names = log->format.sent;
+    return log->format.nsent;
+}
+
 bool np_access_log_wants_time(const struct np_access_log *log)
 {
     return log->format.times;

@@ -6,7 +6,8 @@
  * finds no memory is dropped and counted.
  *
  * In a format, $name and ${name} are variables, $header{name} is a header of the request, $$ a
- * dollar. Names are neap's or nginx's own:
+ * dollar, $sent_header{name} is one of the answer, as the handler gave it. Names are neap's or
+ * nginx's own:
  *
  *   remote (address:port), remote_addr, remote_port   the connection's peer
  *   client                   who asks: remote_addr or, behind trusted proxies, whom they name
@@ -91,10 +92,14 @@ struct np_access_entry {
     uint64_t sent;   /* of all */
     int64_t took;    /* ns */
     uint64_t number; /* on its connection */
+    /* Of the answer, in the order of np_access_log_sent; NULL: none was begun, or no memory. */
+    const struct np_bytes *answer;
     bool aborted;
 };
 /* Whether `took` is in its format: a look at the clock costs as much as the rest of a line. */
 bool np_access_log_wants_time(const struct np_access_log *log);
+/* The headers of answers that are in its format: how many, and their names in lower case. */
+size_t np_access_log_sent(const struct np_access_log *log, const struct np_bytes **names);
 void np_access_log_add(struct np_access_log *log, const struct np_access_entry *e);
 /* Lines that were dropped before they came to a file. */
 uint64_t np_access_log_lost(const struct np_access_log *log);

@@ -46,6 +46,7 @@ enum np_access_var {
     NP_VAR_PID,
     NP_VAR_WORKER,
     NP_VAR_HEADER,
+    NP_VAR_SENT, /* the `index`th of format.sent */
 };
 
 enum np_access_step_kind {
@@ -63,6 +64,7 @@ struct np_access_step {
     enum np_access_step_kind kind;
     enum np_access_var var;
     struct np_bytes text; /* a literal, or a header's name in lower case */
+    size_t index;
 };
 
 struct np_access_format {
@@ -71,7 +73,9 @@ struct np_access_format {
     size_t nsteps, cap;
     const char **names;
     size_t nnames;
-    bool times; /* it says how long requests took */
+    bool times;            /* it says how long requests took */
+    struct np_bytes *sent; /* headers of answers that it names */
+    size_t nsent;
 };
 
 /* access_format.c */

@@ -277,6 +277,9 @@ void np_access_value(struct np_access_line *line, const struct np_access_step *s
     case NP_VAR_CONNECTION_REQUESTS:
         set_number(v, e->number, 0);
         break;
+    case NP_VAR_SENT:
+        if (e->answer) set_bytes(v, e->answer[step->index]);
+        break;
     case NP_VAR_PID:
         set_number(v, (uint64_t)getpid(), 0);
         break;

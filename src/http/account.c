@@ -18,6 +18,7 @@ void np_http_account_begin(struct np_http_conn *c, bool has_head)
     struct np_http_account *a = &c->t->account;
     a->status = 0;
     a->id = NULL;
+    a->answer = NULL;
     a->open = c->server->opts.access_log != NULL;
     if (!a->open) return;
     a->has_head = has_head;
@@ -29,6 +30,24 @@ void np_http_account_head(struct np_http_conn *c, int status)
 {
     c->t->account.status = status;
     c->t->account.body = written(c);
+}
+
+void np_http_account_headers(struct np_http_conn *c, const struct np_http_header *headers, size_t n)
+{
+    const struct np_bytes *names;
+    struct np_http_account *a = &c->t->account;
+    size_t wanted = a->open ? np_access_log_sent(c->server->opts.access_log, &names) : 0;
+    if (wanted == 0) return;
+    a->answer = np_arena_alloc(c->t->x.arena, wanted * sizeof *a->answer);
+    for (size_t i = 0; a->answer && i < wanted; i++) {
+        a->answer[i] = (struct np_bytes){NULL, 0};
+        for (size_t k = 0; k < n; k++) {
+            if (!np_http_name_is(headers[k].name, names[i].p, names[i].n)) continue;
+            struct np_bytes v = headers[k].value;
+            a->answer[i] = (struct np_bytes){np_arena_strndup(c->t->x.arena, v.p, v.n), v.n};
+            break;
+        }
+    }
 }
 
 void np_http_account_end(struct np_http_conn *c, bool aborted)
@@ -46,6 +65,7 @@ void np_http_account_end(struct np_http_conn *c, bool aborted)
         .sent = now > a->before ? now - a->before : 0,
         .took = a->began ? np_loop_hrtime() - a->began : 0,
         .number = c->requests,
+        .answer = answered ? a->answer : NULL,
         .aborted = aborted || !answered,
     };
     np_access_log_add(c->server->opts.access_log, &e);

@@ -225,6 +225,7 @@ static enum neap_err write_head(struct np_http_conn *c, struct answer *a)
     c->t->framing = a->framing;
     c->t->x.started = true;
     np_http_account_head(c, a->status);
+    np_http_account_headers(c, a->headers, a->nheaders);
     return NEAP_OK;
 }
 

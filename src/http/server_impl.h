@@ -89,11 +89,12 @@ enum np_http_timed { NP_TIMED_NOTHING, NP_TIMED_IDLE, NP_TIMED_HEAD, NP_TIMED_BO
 
 /* What the access log is to be told of an exchange; account.c. */
 struct np_http_account {
-    int64_t began;   /* precisely */
-    uint64_t before; /* bytes that were written to the connection before it … */
-    uint64_t body;   /* … and before its answer's body */
-    const char *id;  /* the request's name, once somebody has asked; in the arena */
-    int status;      /* 0: no answer was begun */
+    int64_t began;           /* precisely */
+    uint64_t before;         /* bytes that were written to the connection before it … */
+    uint64_t body;           /* … and before its answer's body */
+    struct np_bytes *answer; /* headers of the answer that the log wants; in the arena, or NULL */
+    const char *id;          /* the request's name, once somebody has asked; in the arena */
+    int status;              /* 0: no answer was begun */
     bool open, has_head;
 };
 
@@ -181,6 +182,9 @@ void np_http_conn_gone(struct np_http_conn *c);
 void np_http_account_begin(struct np_http_conn *c, bool has_head);
 /* The answer's head was written. */
 void np_http_account_head(struct np_http_conn *c, int status);
+/* … and these are the owner's headers in it. */
+void np_http_account_headers(struct np_http_conn *c, const struct np_http_header *headers,
+                             size_t n);
 /* It is over; the second time nothing happens. */
 void np_http_account_end(struct np_http_conn *c, bool aborted);
 

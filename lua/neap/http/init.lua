@@ -151,15 +151,16 @@ end
 ---thread of their own: what a slow disk cannot take is dropped, and the program's log says how many lines.
 ---SIGUSR1 opens the files anew.
 ---
----In a format `$name` and `${name}` are variables, `$header{name}` is a header of the request, `$$` a dollar.
+---In a format `$name` and `${name}` are variables, `$header{name}` is a header of the request,
+---`$sent_header{name}` one of the answer, as the handler gave it, and `$$` a dollar.
 ---The variables, with nginx's names for them in brackets: `remote`, `remote_addr`, `remote_port`, `client`,
 ---`remote_user`, `method` (`request_method`), `path` (`uri`), `query` (`args`), `target` (`request_uri`),
 ---`protocol` (`server_protocol`), `request`, `host`, `scheme`, `status`, `bytes` (`body_bytes_sent`),
 ---`bytes_sent`, `duration` in seconds, `duration_ms`, `request_time`, `time` (`time_iso8601`), `time_local`,
----`msec`, `request_id`, `user_agent`, `referer`, `http_NAME`, `connection_requests`, `aborted`, `tls_version`
----(`ssl_protocol`), `tls_cipher` (`ssl_cipher`), `tls_server_name` (`ssl_server_name`), `proxy_authority`,
----`proxy_unique_id`, `pid`, `worker`. What is not there is "-". Bytes that could end a line or a quote are
----escaped.
+---`msec`, `request_id`, `user_agent`, `referer`, `http_NAME`, `sent_http_NAME`, `connection_requests`,
+---`aborted`, `tls_version` (`ssl_protocol`), `tls_cipher` (`ssl_cipher`), `tls_server_name`
+---(`ssl_server_name`), `proxy_authority`, `proxy_unique_id`, `pid`, `worker`. What is not there is "-".
+---Bytes that could end a line or a quote are escaped.
 ---@class neap.http.AccessLogOptions
 ---@field format? "combined"|"common"|"json"|string default "combined"
 ---@field path? string a file, which is appended to, or "stderr"; default: where the program logs

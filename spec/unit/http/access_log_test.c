@@ -81,6 +81,18 @@ static void a_line_says_what_its_format_names(void **state)
                         "- - -\n");
 }
 
+static void headers_of_answers_are_named_as_the_handler_gave_them(void **state)
+{
+    struct logged l;
+    assert_string_equal(line_of(&l, *state,
+                                "$sent_header{Content-Type} $sent_http_content_type "
+                                "$sent_http_none $status",
+                                HELLO "\r\n" HELLO "\r\n"),
+                        "text/plain text/plain - 200\ntext/plain text/plain - 200\n");
+    assert_string_equal(line_of(&l, *state, "$status $sent_http_content_type", "NONSENSE\r\n"),
+                        "400 -\n");
+}
+
 static void numbers_of_time_are_numbers(void **state)
 {
     struct logged l;
@@ -295,6 +307,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fix_setup, fix_teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_line_says_what_its_format_names),
+        TEST(headers_of_answers_are_named_as_the_handler_gave_them),
         TEST(numbers_of_time_are_numbers),
         TEST(every_way_to_end_is_logged),
         TEST(a_client_that_leaves_is_logged_as_499),
