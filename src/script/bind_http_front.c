@@ -43,27 +43,38 @@ void np_http_front_read(lua_State *L, int opts_idx, struct np_http_front *front,
 
 /* --- what requests tell */
 
-/* The request at 1; nil is pushed when it is over (a field that was read before is still there). */
+static int gone(lua_State *L)
+{
+    return np_misuse(L, "the request has been answered, or its client has left");
+}
+
+/* Of the request at 1; raises when that is over and nothing of it was kept. */
 static struct np_http_exchange *exchange(lua_State *L)
 {
     struct np_http_req *r = np_http_req_check(L, 1);
-    if (!r->x) np_misuse(L, "the request has been answered, or its client has left");
+    if (!r->x) gone(L);
     return r->x;
+}
+
+static const struct np_http_asker *asker(lua_State *L, struct np_http_asker *room)
+{
+    struct np_http_req *r = np_http_req_check(L, 1);
+    if (!r->x && r->kept) return &r->kept->asker;
+    np_http_exchange_asker(exchange(L), room);
+    return room;
 }
 
 static int get_client(lua_State *L)
 {
-    struct np_http_asker a;
-    np_http_exchange_asker(exchange(L), &a);
-    lua_pushstring(L, a.client);
+    struct np_http_asker room;
+    lua_pushstring(L, asker(L, &room)->client);
     return 1;
 }
 
 static int get_scheme(lua_State *L)
 {
-    struct np_http_asker a;
-    np_http_exchange_asker(exchange(L), &a);
-    lua_pushstring(L, a.scheme);
+    struct np_http_asker room;
+    lua_pushstring(L, asker(L, &room)->scheme);
     return 1;
 }
 
@@ -75,10 +86,11 @@ static bool has_port(struct np_bytes host)
 
 /* What was asked for, with the port where that is not the scheme's own; the connection's address
  * where the client named none. */
-static void push_host(lua_State *L, struct np_http_exchange *x, const struct np_http_asker *a)
+static void push_host(lua_State *L, const struct np_http_asker *a)
 {
-    char local[NP_ADDR_TEXT_MAX] = "";
-    const struct np_stream *s = np_http_exchange_stream(x);
+    char local[NP_ADDR_TEXT_MAX] = "unix:";
+    struct np_http_req *r = np_http_req_check(L, 1);
+    const struct np_stream *s = r->x ? np_http_exchange_stream(r->x) : NULL;
     int usual = strcmp(a->scheme, "https") == 0 ? 443 : 80;
     if (a->host.n == 0) {
         if (s) (void)!np_stream_local((struct np_stream *)s, local, sizeof local);
@@ -93,24 +105,22 @@ static void push_host(lua_State *L, struct np_http_exchange *x, const struct np_
 
 static int get_host(lua_State *L)
 {
-    struct np_http_asker a;
-    struct np_http_exchange *x = exchange(L);
-    np_http_exchange_asker(x, &a);
-    push_host(L, x, &a);
+    struct np_http_asker room;
+    push_host(L, asker(L, &room));
     return 1;
 }
 
 /* In absolute form the target is the URL already, but for what the proxies know better. */
 static int get_url(lua_State *L)
 {
-    struct np_http_asker a;
-    struct np_http_exchange *x = exchange(L);
-    const struct np_http_head *h = &x->head;
-    np_http_exchange_asker(x, &a);
+    struct np_http_asker room;
+    const struct np_http_asker *a = asker(L, &room);
+    struct np_http_req *r = np_http_req_check(L, 1);
+    const struct np_http_head *h = r->x ? &r->x->head : &r->kept->head;
     luaL_checkstack(L, 8, NULL);
-    lua_pushstring(L, a.scheme);
+    lua_pushstring(L, a->scheme);
     lua_pushliteral(L, "://");
-    push_host(L, x, &a);
+    push_host(L, a);
     bool rooted = h->path.n > 0 && h->path.p[0] == '/';
     lua_pushlstring(L, rooted ? h->path.p : "/", rooted ? h->path.n : 1);
     lua_pushstring(L, h->query.n ? "?" : "");
@@ -121,7 +131,9 @@ static int get_url(lua_State *L)
 
 static int get_id(lua_State *L)
 {
-    lua_pushstring(L, np_http_exchange_id(exchange(L)));
+    struct np_http_req *r = np_http_req_check(L, 1);
+    bool kept = !r->x && r->kept;
+    lua_pushstring(L, kept ? r->kept->id : np_http_exchange_id(exchange(L)));
     return 1;
 }
 
@@ -134,9 +146,8 @@ static int get_proxy(lua_State *L)
 /* Whether the connection's peer is a trusted proxy. */
 static int get_from_proxy(lua_State *L)
 {
-    struct np_http_asker a;
-    np_http_exchange_asker(exchange(L), &a);
-    lua_pushboolean(L, a.trusted);
+    struct np_http_asker room;
+    lua_pushboolean(L, asker(L, &room)->trusted);
     return 1;
 }
 

@@ -1,5 +1,6 @@
 /* A request's head that outlives its exchange, so that a handler that has answered by hand can go
  * on asking what it answered. One block, held by a user value of the request. */
+#include <stdio.h>
 #include <string.h>
 
 #include "script/bind_http_request.h"
@@ -32,10 +33,12 @@ static void take_all(struct np_http_header *out, char **at, const struct np_http
     }
 }
 
-static size_t size_for(const struct np_http_exchange *x)
+static size_t size_for(struct np_http_exchange *x)
 {
     const struct np_http_head *h = &x->head;
-    return sizeof(struct np_http_kept) + bytes_of(h->headers, h->nheaders) +
+    struct np_http_asker asker;
+    np_http_exchange_asker(x, &asker);
+    return asker.host.n + sizeof(struct np_http_kept) + bytes_of(h->headers, h->nheaders) +
            bytes_of(x->trailers, x->ntrailers) + h->method_name.n + h->target.n + h->path.n +
            h->query.n;
 }
@@ -57,6 +60,9 @@ static void fill(struct np_http_kept *k, struct np_http_exchange *x)
     k->head.query = take(&at, h->query);
     k->body_complete = x->body_complete;
     np_http_exchange_peer(x, k->remote, sizeof k->remote);
+    np_http_exchange_asker(x, &k->asker);
+    k->asker.host = take(&at, k->asker.host);
+    snprintf(k->id, sizeof k->id, "%s", np_http_exchange_id(x));
 }
 
 void np_http_req_keep(lua_State *L, int idx, struct np_http_req *r)

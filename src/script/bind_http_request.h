@@ -8,6 +8,7 @@
 #ifndef NP_SCRIPT_BIND_HTTP_REQUEST_H
 #define NP_SCRIPT_BIND_HTTP_REQUEST_H
 
+#include "http/asker.h"
 #include "http/server.h"
 #include "script/bind_http.h"
 #include "script/state.h"
@@ -21,6 +22,8 @@ struct np_http_kept {
     struct np_http_head head; /* with the trailers that came */
     bool body_complete;
     char remote[NP_ADDR_TEXT_MAX];
+    struct np_http_asker asker;
+    char id[130];
 };
 
 struct np_http_req {

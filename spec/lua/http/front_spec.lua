@@ -113,6 +113,29 @@ describe("a request", function()
     assert.equal("ENOTSUP", err.code)
   end)
 
+  it("tells who asked when it has been answered", function()
+    local before, after
+    local function tell(req) return { req.client, req.scheme, req.host, req.url, req.from_proxy, req.id } end
+    local server = assert(http.serve {
+      trusted_proxies = { "127.0.0.1" },
+      handler = function(req)
+        if req.path == "/told" then before = tell(req) end
+        req:respond(200, "x")
+        after = tell(req)
+      end,
+    })
+    local url = "http://" .. server.address
+    local headers = { ["x-forwarded-for"] = "9.9.9.9", ["x-forwarded-host"] = "shop.test" }
+    assert(http.get(url .. "/told?a", { headers = headers }))
+    assert.same(before, after)
+    assert.same({ "9.9.9.9", "http", "shop.test", "http://shop.test/told?a", true },
+      { table.unpack(after, 1, 5) })
+    assert(http.get(url .. "/new"))
+    assert.equal("127.0.0.1", after[1])
+    assert.matches("^%x+$", after[6])
+    server:close { grace = 0 }
+  end)
+
   it("has its server's options checked", function()
     for _, case in ipairs {
       { { trusted_proxies = 1 }, "opts.trusted_proxies: expected table, got number" },
