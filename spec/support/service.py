@@ -198,7 +198,14 @@ function done() io.write("\\nbodies:\\n", thread:get "bodies", "\\n") end
     def _sockets(self):
         check(self.process.poll() is None, "wrk has ended")
         folder = f"/proc/{self.process.pid}/fd"
-        return sum(os.readlink(os.path.join(folder, fd)).startswith("socket:") for fd in os.listdir(folder))
+        return sum(self._is_socket(os.path.join(folder, fd)) for fd in os.listdir(folder))
+
+    @staticmethod
+    def _is_socket(path):
+        try:
+            return os.readlink(path).startswith("socket:")
+        except FileNotFoundError:  # closed meanwhile
+            return False
 
     def stop(self):
         """Its figures: requests, failed (non-2xx), each of the socket errors, bodies (a set)."""
