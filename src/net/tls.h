@@ -127,6 +127,8 @@ NEAP_MUST_CHECK enum neap_err np_tls_wrap_client(struct np_tls_context *c, struc
 /* The answer to on_sni: a context to go on with (its certificates and its checks), NULL: no such
  * name, the handshake fails with the alert for it. */
 void np_tls_naming_answer(struct np_tls_naming *n, struct np_tls_context *c);
+/* `gone` is called when the stream goes before the answer, which is still to be given. */
+void np_tls_naming_watch(struct np_tls_naming *n, void (*gone)(void *arg), void *arg);
 
 /* What was agreed; slices hold while the stream is open. NULL on a stream that is not TLS's or not
  * open yet. */

@@ -193,6 +193,8 @@ enum neap_err np_tls_wrap_client(struct np_tls_context *c, struct np_stream *und
 
 struct np_tls_naming {
     struct np_tls_stream *t; /* NULL when it has gone */
+    void (*gone)(void *arg); /* or NULL */
+    void *arg;
 };
 
 void np_tls_ask_name(struct np_tls_stream *t)
@@ -203,15 +205,24 @@ void np_tls_ask_name(struct np_tls_stream *t)
         np_stream_failed(&t->s, NEAP_ENOMEM);
         return;
     }
-    n->t = t;
+    *n = (struct np_tls_naming){.t = t};
     t->naming = n;
     o->on_sni(o->on_sni_arg, n, t->sni);
 }
 
 void np_tls_forget_naming(struct np_tls_stream *t)
 {
-    if (t->naming) t->naming->t = NULL;
+    struct np_tls_naming *n = t->naming;
+    if (!n) return;
     t->naming = NULL;
+    n->t = NULL;
+    if (n->gone) n->gone(n->arg);
+}
+
+void np_tls_naming_watch(struct np_tls_naming *n, void (*gone)(void *arg), void *arg)
+{
+    n->gone = gone;
+    n->arg = arg;
 }
 
 static void select_context(struct np_tls_stream *t, struct np_tls_context *c)

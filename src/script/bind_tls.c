@@ -25,23 +25,6 @@ struct ltls {
 
 /* --- a name without a certificate: the script is asked, in a task */
 
-struct question {
-    struct np_tls_naming *naming; /* NULL when it was answered */
-};
-
-static void answer(struct question *q, struct np_tls_context *c)
-{
-    struct np_tls_naming *n = q->naming;
-    q->naming = NULL;
-    if (n) np_tls_naming_answer(n, c);
-}
-
-static int question_gc(lua_State *L)
-{
-    answer(lua_touserdata(L, 1), NULL);
-    return 0;
-}
-
 /* The script's function. The context holds it, and so does what is on its way to a task. */
 struct sni {
     struct np_script *script; /* NULL once the state closes */
@@ -81,6 +64,34 @@ static void asking_free(struct asking *a)
     np_free(a);
 }
 
+struct question {
+    struct np_tls_naming *naming; /* NULL when it was answered; then the rest is, too */
+    struct sni *sni;
+    struct np_task *task;
+};
+
+static void answer(struct question *q, struct np_tls_context *c)
+{
+    struct question was = *q;
+    *q = (struct question){0};
+    if (!was.naming) return;
+    np_tls_naming_answer(was.naming, c);
+    sni_unref(was.sni);
+}
+
+static int question_gc(lua_State *L)
+{
+    answer(lua_touserdata(L, 1), NULL);
+    return 0;
+}
+
+/* The connection has: nobody waits for the answer. */
+static void on_gone(void *arg)
+{
+    struct question *q = arg;
+    if (q->sni->script) np_task_cancel(q->task, NEAP_ECANCELED);
+}
+
 static struct ltls *check(lua_State *L, int idx)
 {
     return luaL_checkudata(L, idx, TYPE);
@@ -99,17 +110,28 @@ static int named_k(lua_State *L, int status, lua_KContext ctx)
     return 0;
 }
 
+/* An answer that did not come to be is none. */
+static void on_named(struct np_task *t, bool ok, int nresults)
+{
+    (void)nresults;
+    answer(t->arg, NULL);
+    if (!ok) np_task_log_error(t);
+}
+
 static int ask(lua_State *L)
 {
+    struct np_task *t = np_script_of(L)->sched.current;
     struct asking *a = lua_touserdata(L, 1);
     struct question *q = lua_newuserdatauv(L, sizeof *q, 0);
-    q->naming = NULL;
+    *q = (struct question){0};
     luaL_setmetatable(L, NAMING);
     lua_rawgeti(L, LUA_REGISTRYINDEX, a->sni->ref);
     lua_pushstring(L, a->name);
-    q->naming = a->naming;
-    np_script_of(L)->sched.current->arg = NULL;
-    asking_free(a);
+    *q = (struct question){.naming = a->naming, .sni = a->sni, .task = t};
+    np_free(a);
+    t->arg = q;
+    t->done = on_named;
+    np_tls_naming_watch(q->naming, on_gone, q);
     lua_callk(L, 1, 1, (lua_KContext)q, named_k);
     return named_k(L, LUA_OK, (lua_KContext)q);
 }

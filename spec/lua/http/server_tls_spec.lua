@@ -50,6 +50,31 @@ describe("http.serve over TLS", function()
     end
   end)
 
+  it("does without an answer of a script that fails, and asks no longer than somebody waits", function()
+    local waiting, failed = 0, 0
+    local server = serve {
+      cert = here.cert,
+      key = here.key,
+      sni = function(name)
+        if name == "fails.test" then
+          failed = failed + 1
+          error { code = "EINVAL", message = "on purpose" }
+        end
+        local over <close> = setmetatable({}, { -- luacheck: ignore 211
+          __close = function() waiting = waiting - 1 end,
+        })
+        waiting = waiting + 1
+        neap.task.future():await()
+      end,
+    }
+    assert.equal("ETLS", select(2, ask(server, "fails.test")).code)
+    assert.equal(1, failed)
+    local asking = neap.task.spawn(ask, server, "waits.test")
+    while waiting == 0 do neap.task.yield() end
+    asking:cancel()
+    while waiting > 0 do neap.task.yield() end
+  end)
+
   it("keeps what one connection breaks with from all others", function()
     local server = serve(here)
     -- A bad record follows what the client says first under its new keys.
