@@ -118,7 +118,7 @@ methods.accepts_language = negotiate.accepts_language
 ---@field access_log? neap.http.AccessLog default false
 ---@field backlog? integer
 ---@field reuse_port? boolean
----@field compress? boolean|neap.http.CompressOptions answers, by what the client accepts; default false
+---@field compress? boolean|neap.http.CompressOptions answers as the client likes; not files (`precompressed`)
 ---@field decompress? boolean|neap.http.DecompressOptions requests' bodies; default false
 
 -- The options as C has them: what stands around the handler is in the handler.
