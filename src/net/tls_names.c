@@ -109,7 +109,9 @@ static bool switch_to(struct np_tls_stream *t, struct np_tls_pair *p)
     if (SSL_get_SSL_CTX(t->ssl) == p->ctx) return true;
     if (!SSL_set_SSL_CTX(t->ssl, p->ctx)) return false;
     SSL_set_options(t->ssl, SSL_CTX_get_options(p->ctx));
-    return true;
+    SSL_set_verify_depth(t->ssl, SSL_CTX_get_verify_depth(p->ctx));
+    return SSL_set_min_proto_version(t->ssl, SSL_CTX_get_min_proto_version(p->ctx)) == 1 &&
+           SSL_set_max_proto_version(t->ssl, SSL_CTX_get_max_proto_version(p->ctx)) == 1;
 }
 
 static int choose(struct np_tls_stream *t, const char *name, int *alert)

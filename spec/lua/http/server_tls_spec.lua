@@ -27,8 +27,8 @@ describe("http.serve over TLS", function()
   end
 
   -- What a client that asks for this name is told, on a connection of its own.
-  local function ask(server, name)
-    local tls = { ca = dir.ca, sessions = false }
+  local function ask(server, name, max_version)
+    local tls = { ca = dir.ca, sessions = false, max_version = max_version }
     local client = assert(http.client {
       base = "https://" .. server.address, tls = tls, tls_name = name, pool = {},
     })
@@ -48,6 +48,17 @@ describe("http.serve over TLS", function()
       collectgarbage()
       assert.equal("other.test", assert(ask(server, "other.test")).server_name)
     end
+  end)
+
+  it("speaks the versions of what the script gives for a name", function()
+    local server = serve {
+      cert = here.cert,
+      key = here.key,
+      sni = function() return { cert = other.cert, key = other.key, min_version = "1.3" } end,
+    }
+    assert.equal("TLSv1.2", assert(ask(server, "localhost", "1.2")).version)
+    assert.equal("TLSv1.3", assert(ask(server, "other.test")).version)
+    assert.equal("ETLS", select(2, ask(server, "other.test", "1.2")).code)
   end)
 
   it("does without an answer of a script that fails, and asks no longer than somebody waits", function()
