@@ -110,6 +110,8 @@ static bool switch_to(struct np_tls_stream *t, struct np_tls_pair *p)
     if (!SSL_set_SSL_CTX(t->ssl, p->ctx)) return false;
     SSL_set_options(t->ssl, SSL_CTX_get_options(p->ctx));
     SSL_set_verify_depth(t->ssl, SSL_CTX_get_verify_depth(p->ctx));
+    const char *groups = t->checked->opts.groups;
+    if (groups && SSL_set1_groups_list(t->ssl, groups) != 1) return false;
     return SSL_set_min_proto_version(t->ssl, SSL_CTX_get_min_proto_version(p->ctx)) == 1 &&
            SSL_set_max_proto_version(t->ssl, SSL_CTX_get_max_proto_version(p->ctx)) == 1;
 }
