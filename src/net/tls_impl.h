@@ -6,7 +6,8 @@
  *   tls_names.c    which certificate is for a name
  *   tls_shared.c   ticket keys and sessions of all threads
  *   tls_resume.c   … and how OpenSSL is given them; sessions that clients keep
- *   tls_stream.c   the filter: handshake, bytes in and out, the end
+ *   tls_stream.c   the filter: handshake, bytes in, the end
+ *   tls_write.c    … bytes out, and the BIO
  *   tls_wrap.c     making one
  *   tls_peer.c     what was agreed with whom
  */
@@ -174,10 +175,24 @@ void np_tls_forget_sessions(struct np_tls_context *c);
 void np_tls_stream_init_later(struct np_tls_stream *t);
 /* What the stream under it says. */
 extern const struct np_stream_handler np_tls_under;
-BIO_METHOD *np_tls_bio_method(void);
 /* Goes on with the handshake, from the loop. */
 void np_tls_go_on_later(struct np_tls_stream *t);
 struct np_tls_stream *np_tls_stream_of_ssl(const SSL *ssl);
+
+/* tls_write.c */
+BIO_METHOD *np_tls_bio_method(void);
+/* What OpenSSL wrote goes to the stream below. */
+NEAP_MUST_CHECK enum neap_err np_tls_send_out(struct np_tls_stream *t);
+/* OpenSSL has failed, and will not be asked again: why, in words; gives NEAP_ETLS. */
+enum neap_err np_tls_fail_code(struct np_tls_stream *t);
+/* What is queued, as far as it goes. */
+NEAP_MUST_CHECK enum neap_err np_tls_write_on(struct np_tls_stream *t);
+NEAP_MUST_CHECK enum neap_err np_tls_say_farewell(struct np_tls_stream *t);
+/* The stream's own. */
+enum neap_err np_tls_write(struct np_stream *s, const struct np_slice *v, size_t nv, size_t *taken);
+enum neap_err np_tls_flush(struct np_stream *s);
+size_t np_tls_unsent(const struct np_stream *s);
+enum neap_err np_tls_shutdown(struct np_stream *s);
 
 /* tls_wrap.c */
 void np_tls_ask_name(struct np_tls_stream *t);

@@ -1,4 +1,5 @@
-/* The TLS filter at work: handshake, bytes in and out, the end. See tls.h and stream.h.
+/* The TLS filter at work: handshake, bytes in, the end; bytes out are tls_write.c's. See tls.h and
+ * stream.h.
  *
  * OpenSSL reads from and writes to a BIO of ours: it takes ciphertext straight from the bytes that
  * the stream below lends (`lent`), and what it writes is gathered in the context's `out`, which
@@ -8,197 +9,17 @@
  *
  * OpenSSL calls nothing of an owner's; owners are called between its calls. One thread, the loop's.
  */
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "net/tls_impl.h"
 
-enum { CHUNK = 64 << 10, GATHER = 16 << 10, KEEP_OUT = 64 << 10 };
 #define ALERT_LINGER (NP_NS_PER_SEC / 10) /* for a peer to hear why it was refused */
 
 struct np_tls_stream *np_tls_stream_of_ssl(const SSL *ssl)
 {
     return SSL_get_app_data(ssl);
-}
-
-/* The BIO. */
-
-static int bio_read(BIO *b, char *out, size_t n, size_t *got)
-{
-    struct np_tls_stream *t = BIO_get_data(b);
-    BIO_clear_retry_flags(b);
-    if (t->lent_len == 0) {
-        BIO_set_retry_read(b);
-        return 0;
-    }
-    if (n > t->lent_len) n = t->lent_len;
-    memcpy(out, t->lent, n);
-    t->lent += n;
-    t->lent_len -= n;
-    *got = n;
-    return 1;
-}
-
-static int bio_write(BIO *b, const char *p, size_t n, size_t *put)
-{
-    struct np_tls_stream *t = BIO_get_data(b);
-    BIO_clear_retry_flags(b);
-    if (np_buf_append(&t->ctx->out, p, n)) return 0;
-    *put = n;
-    return 1;
-}
-
-static long bio_ctrl(BIO *b, int cmd, long larg, void *parg)
-{
-    (void)b, (void)larg, (void)parg;
-    return cmd == BIO_CTRL_FLUSH || cmd == BIO_CTRL_DUP ? 1 : 0;
-}
-
-BIO_METHOD *np_tls_bio_method(void)
-{
-    BIO_METHOD *m = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "neap stream");
-    if (!m) return NULL;
-    BIO_meth_set_read_ex(m, bio_read);
-    BIO_meth_set_write_ex(m, bio_write);
-    BIO_meth_set_ctrl(m, bio_ctrl);
-    return m;
-}
-
-/* Downwards. */
-
-/* What OpenSSL wrote goes to the stream below. */
-static enum neap_err send_out(struct np_tls_stream *t)
-{
-    struct np_buf *out = &t->ctx->out;
-    size_t n = np_buf_len(out);
-    if (n == 0) return NEAP_OK;
-    /* A filter over this one uses the same buffer. */
-    struct np_buf mine = *out;
-    np_buf_init(out);
-    enum neap_err err = np_stream_write(t->under, np_buf_data(&mine), n);
-    np_buf_clear(&mine);
-    np_buf_shrink(&mine, KEEP_OUT);
-    np_buf_fini(out);
-    *out = mine;
-    return err == NEAP_ECLOSED && t->under_ended ? NEAP_EPIPE : err;
-}
-
-static void count_below(struct np_tls_stream *t)
-{
-    t->s.in_flight = np_stream_queued(t->under);
-    if (t->s.in_flight > 0) t->s.flushing = true;
-}
-
-static enum neap_err fail_code(struct np_tls_stream *t)
-{
-    if (!t->why) {
-        char text[NP_TLS_WHY_MAX];
-        np_tls_explain(t->ssl, text, sizeof text);
-        t->why = np_strdup(text);
-    }
-    ERR_clear_error();
-    t->phase = NP_TLS_DEAD;
-    /* OpenSSL's alert for the peer: the buffer is everybody's, so nothing may stay in it. */
-    (void)!send_out(t);
-    return NEAP_ETLS;
-}
-
-/* Encrypts and sends pieces until the stream below has to queue. */
-static enum neap_err encrypt(struct np_tls_stream *t, const char *p, size_t n, size_t *taken)
-{
-    size_t done = 0;
-    enum neap_err err = NEAP_OK;
-    while (done < n && !err && np_stream_queued(t->under) == 0) {
-        size_t some = n - done < CHUNK ? n - done : CHUNK;
-        size_t put = 0;
-        ERR_clear_error();
-        if (SSL_write_ex(t->ssl, p + done, some, &put) != 1) return fail_code(t);
-        done += put;
-        if (np_buf_len(&t->ctx->out) >= CHUNK || done == n || put < some) err = send_out(t);
-    }
-    *taken += done;
-    return err ? err : send_out(t);
-}
-
-/* As many of the slices as fit go into `gather`, for one record. Returns how many, 0: the first is
- * better sent from where it is. */
-static size_t gather(char *out, const struct np_slice *v, size_t nv, size_t *n)
-{
-    size_t i = 0;
-    *n = 0;
-    while (i < nv && v[i].n <= GATHER - *n) {
-        if (v[i].n > 0) memcpy(out + *n, v[i].p, v[i].n);
-        *n += v[i++].n;
-    }
-    return i > 1 ? i : 0;
-}
-
-static enum neap_err op_write(struct np_stream *s, const struct np_slice *v, size_t nv,
-                              size_t *taken)
-{
-    struct np_tls_stream *t = np_tls_of(s);
-    char small[GATHER];
-    enum neap_err err = NEAP_OK;
-    *taken = 0;
-    for (size_t i = 0; i < nv && !err && t->phase == NP_TLS_UP;) {
-        size_t n = 0;
-        size_t got = 0;
-        size_t some = gather(small, v + i, nv - i, &n);
-        if (some == 0) n = v[i].n;
-        if (n > 0) err = encrypt(t, some ? small : v[i].p, n, &got);
-        *taken += got;
-        if (got < n) break;
-        i += some ? some : 1;
-    }
-    count_below(t);
-    return err;
-}
-
-/* What is queued, as far as it goes. */
-static enum neap_err write_on(struct np_tls_stream *t)
-{
-    struct np_buf *out = &t->s.out;
-    enum neap_err err = NEAP_OK;
-    while (!err && np_buf_len(out) > 0 && np_stream_queued(t->under) == 0) {
-        size_t taken = 0;
-        err = encrypt(t, np_buf_data(out), np_buf_len(out), &taken);
-        np_buf_consume(out, taken);
-    }
-    count_below(t);
-    return err;
-}
-
-static enum neap_err op_flush(struct np_stream *s)
-{
-    struct np_tls_stream *t = np_tls_of(s);
-    /* on_drain of the stream below follows, unless it holds nothing. */
-    if (np_stream_queued(t->under) == 0) np_loop_defer(s->loop, &t->later);
-    return NEAP_OK;
-}
-
-static size_t op_unsent(const struct np_stream *s)
-{
-    const struct np_stream *under = np_tls_of(s)->under;
-    return np_stream_queued(under) + (under->ops->unsent ? under->ops->unsent(under) : 0);
-}
-
-static enum neap_err say_farewell(struct np_tls_stream *t)
-{
-    if (t->farewell || t->phase != NP_TLS_UP) return NEAP_OK;
-    t->farewell = true;
-    ERR_clear_error();
-    SSL_shutdown(t->ssl);
-    ERR_clear_error();
-    return send_out(t);
-}
-
-static enum neap_err op_shutdown(struct np_stream *s)
-{
-    struct np_tls_stream *t = np_tls_of(s);
-    enum neap_err err = say_farewell(t);
-    return err ? err : np_stream_shutdown(t->under);
 }
 
 /* Upwards. */
@@ -224,8 +45,8 @@ static enum neap_err handshake(struct np_tls_stream *t)
             ERR_GET_LIB(e) == ERR_LIB_SSL && (ERR_GET_REASON(e) == SSL_R_HTTP_REQUEST ||
                                               ERR_GET_REASON(e) == SSL_R_HTTPS_PROXY_REQUEST);
     }
-    enum neap_err err = fine ? NEAP_OK : fail_code(t);
-    enum neap_err sent = send_out(t); /* an alert, if it failed */
+    enum neap_err err = fine ? NEAP_OK : np_tls_fail_code(t);
+    enum neap_err sent = np_tls_send_out(t); /* an alert, if it failed */
     if (err) return err;
     return sent;
 }
@@ -244,11 +65,11 @@ static enum neap_err decrypt(struct np_tls_stream *t, char *plain, size_t *n, bo
         }
         int why = SSL_get_error(t->ssl, 0);
         if (why == SSL_ERROR_WANT_READ) break;
-        if (why != SSL_ERROR_ZERO_RETURN) return fail_code(t);
+        if (why != SSL_ERROR_ZERO_RETURN) return np_tls_fail_code(t);
         *ended = true;
         break;
     }
-    return send_out(t); /* an answer to a key update, say */
+    return np_tls_send_out(t); /* an answer to a key update, say */
 }
 
 /* Memory for plaintext: the context's, unless that is lent to somebody (who is a filter too, and
@@ -377,7 +198,7 @@ static void on_later(struct np_defer *d)
     struct np_tls_stream *t = np_container_of(d, struct np_tls_stream, later);
     if (t->s.state > NP_STREAM_OPEN) return;
     if (t->s.state == NP_STREAM_OPEN && t->s.flushing && np_stream_queued(t->under) == 0) {
-        enum neap_err err = write_on(t);
+        enum neap_err err = np_tls_write_on(t);
         if (err) {
             np_stream_failed(&t->s, err);
             return;
@@ -452,7 +273,7 @@ static void under_drain(struct np_stream *under)
 {
     struct np_tls_stream *t = under->arg;
     if (t->s.state != NP_STREAM_OPEN || !t->s.flushing) return;
-    enum neap_err err = write_on(t);
+    enum neap_err err = np_tls_write_on(t);
     if (err)
         np_stream_failed(&t->s, err);
     else
@@ -494,7 +315,7 @@ static void op_close(struct np_stream *s)
         np_stream_finish(t->under, ALERT_LINGER);
         return;
     }
-    if (!t->broken) (void)!say_farewell(t); /* as far as it goes */
+    if (!t->broken) (void)!np_tls_say_farewell(t); /* as far as it goes */
     np_stream_close(t->under);
 }
 
@@ -543,10 +364,10 @@ const struct np_stream_ops np_tls_ops = {
     .kind = "tls",
     .read_start = op_read_start,
     .read_stop = op_read_stop,
-    .write = op_write,
-    .flush = op_flush,
-    .unsent = op_unsent,
-    .shutdown = op_shutdown,
+    .write = np_tls_write,
+    .flush = np_tls_flush,
+    .unsent = np_tls_unsent,
+    .shutdown = np_tls_shutdown,
     .close = op_close,
     .free = op_free,
     .set_ref = op_set_ref,
