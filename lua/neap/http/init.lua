@@ -9,36 +9,20 @@
 
 local app = require "neap.http.app"
 local client = require "neap.http.client"
-local conditional = require "neap.http.conditional"
 local cookie = require "neap.http.cookie"
 local compress = require "neap.http.compress"
 local core = require "neap.core.http"
-local forward = require "neap.http.forward"
 local decompress = require "neap.http.decompress"
-local forwarded = require "neap.http.forwarded"
-local event_source = require "neap.http.event_source"
-local events = require "neap.http.events"
-local form = require "neap.http.form"
 local json = require "neap.json"
 local message = require "neap.http.message"
-local multipart = require "neap.http.multipart"
-local negotiate = require "neap.http.negotiate"
-local range = require "neap.http.range"
-local static = require "neap.http.static"
 local task = require "neap.task"
 local tls = require "neap.core.tls"
 
 local M = {
   app = app.new,
   client = client.new,
-  conditional = conditional,
-  files = static.files,
-  forwarded_headers = forwarded.headers,
-  not_acceptable = negotiate.not_acceptable,
   compress = compress.answers,
   cookie = cookie,
-  events = event_source.follow,
-  multipart = multipart,
   decompress = decompress.requests,
   parse_url = core.parse_url,
   resolve_url = core.resolve_url,
@@ -46,6 +30,33 @@ local M = {
   decode = core.decode,
   parse_query = core.parse_query,
 }
+
+-- --- what is loaded when it is first asked for, as most programs need little of it
+
+local late = {
+  conditional = { "neap.http.conditional" },
+  events = { "neap.http.event_source", "follow" },
+  files = { "neap.http.static", "files" },
+  forwarded_headers = { "neap.http.forwarded", "headers" },
+  multipart = { "neap.http.multipart" },
+  not_acceptable = { "neap.http.negotiate", "not_acceptable" },
+}
+
+setmetatable(M, {
+  __index = function(self, name)
+    local where = late[name]
+    if not where then return nil end
+    local value = require(where[1])
+    if where[2] then value = value[where[2]] end
+    rawset(self, name, value)
+    return value
+  end,
+})
+
+-- A tail call, so that misuse is raised where the script called.
+local function late_method(module, name)
+  return function(...) return require(module)[name](...) end
+end
 
 -- --- what a request can do beyond what C gives it
 
@@ -63,7 +74,7 @@ function getters.tls(req) return tls.of_request(req) end
 
 function getters.cookies(req) return cookie.parse(req:header "cookie") end
 
-methods.forward = forward.forward
+methods.forward = late_method("neap.http.forward", "forward")
 
 function methods:json(max)
   local text, err = self:body(max)
@@ -78,17 +89,17 @@ function methods:json(max)
   return value, err
 end
 
-methods.form, methods.parts = form.form, form.parts
-methods.events = events.serve
+methods.form, methods.parts = late_method("neap.http.form", "form"), late_method("neap.http.form", "parts")
+methods.events = late_method("neap.http.events", "serve")
 methods.set_cookie, methods.delete_cookie = cookie.set, cookie.delete
 
-methods.send_file = static.send
-methods.fresh = conditional.fresh
-methods.ranges, methods.respond_ranged = range.ranges, range.respond
-methods.accepts, methods.negotiate = negotiate.accepts, negotiate.negotiate
-methods.accepts_encoding = negotiate.accepts_encoding
-methods.accepts_charset = negotiate.accepts_charset
-methods.accepts_language = negotiate.accepts_language
+methods.send_file = late_method("neap.http.static", "send")
+methods.fresh = late_method("neap.http.conditional", "fresh")
+methods.ranges = late_method("neap.http.range", "ranges")
+methods.respond_ranged = late_method("neap.http.range", "respond")
+for _, name in ipairs { "accepts", "accepts_encoding", "accepts_charset", "accepts_language", "negotiate" } do
+  methods[name] = late_method("neap.http.negotiate", name)
+end
 
 -- --- serving
 
