@@ -6,7 +6,8 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-NAMES = ["http-hello", "http-json", "http-proxy", "tls-hello", "idle", "static", "access-log", "startup", "workers"]
+# startup comes first: a harness that has grown takes longer to start a process.
+NAMES = ["startup", "http-hello", "http-json", "http-proxy", "tls-hello", "idle", "static", "access-log", "workers"]
 
 
 def run(name, opts):
