@@ -110,7 +110,13 @@ enum neap_err np_dns_channel(struct np_loop *loop, struct np_dns **out)
     np_dns_cache_init(&dns->cache);
     np_link_init(&dns->questions);
     struct ares_options opts = {.sock_state_cb = on_sock_state, .sock_state_cb_data = dns};
-    int rc = ares_init_options(&dns->channel, &opts, ARES_OPT_SOCK_STATE_CB);
+    int mask = ARES_OPT_SOCK_STATE_CB;
+#ifdef ARES_OPT_QUERY_CACHE /* from 1.31 on it has a cache: ours is the one that can be told to \
+                               forget */
+    mask |= ARES_OPT_QUERY_CACHE;
+    opts.qcache_max_ttl = 0;
+#endif
+    int rc = ares_init_options(&dns->channel, &opts, mask);
     if (rc != ARES_SUCCESS) {
         np_free(dns);
         return rc == ARES_ENOMEM ? NEAP_ENOMEM : NEAP_EDNS;

@@ -14,6 +14,7 @@
 #ifndef NP_NET_TLS_IMPL_H
 #define NP_NET_TLS_IMPL_H
 
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 
 #include "base/arena.h"
@@ -181,6 +182,12 @@ struct np_tls_stream *np_tls_stream_of_ssl(const SSL *ssl);
 
 /* tls_write.c */
 BIO_METHOD *np_tls_bio_method(void);
+/* Before a call whose failure is to be told by OpenSSL's queue of errors; looking is cheaper than
+ * clearing. */
+static inline void np_tls_clear_errors(void)
+{
+    if (ERR_peek_error()) ERR_clear_error();
+}
 /* What OpenSSL wrote goes to the stream below. */
 NEAP_MUST_CHECK enum neap_err np_tls_send_out(struct np_tls_stream *t);
 /* OpenSSL has failed, and will not be asked again: why, in words; gives NEAP_ETLS. */

@@ -32,7 +32,7 @@ static bool may_read(const struct np_tls_stream *t)
 static enum neap_err handshake(struct np_tls_stream *t)
 {
     t->asked_name = false;
-    ERR_clear_error();
+    np_tls_clear_errors();
     int rc = SSL_do_handshake(t->ssl);
     int why = rc == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, rc);
     if (why == SSL_ERROR_NONE) t->phase = NP_TLS_UP;
@@ -51,6 +51,12 @@ static enum neap_err handshake(struct np_tls_stream *t)
     return sent;
 }
 
+/* Whether another record may be at hand; a part of one in OpenSSL's hands is none. */
+static bool has_more(const struct np_tls_stream *t)
+{
+    return t->lent_len > 0 || SSL_pending(t->ssl) > 0;
+}
+
 /* Decrypts as much as there is and as fits. `*ended`: the peer has said farewell. */
 static enum neap_err decrypt(struct np_tls_stream *t, char *plain, size_t *n, bool *ended)
 {
@@ -58,9 +64,10 @@ static enum neap_err decrypt(struct np_tls_stream *t, char *plain, size_t *n, bo
     *ended = false;
     while (NP_TLS_PLAIN_SIZE - *n >= SSL3_RT_MAX_PLAIN_LENGTH) {
         size_t got = 0;
-        ERR_clear_error();
+        np_tls_clear_errors();
         if (SSL_read_ex(t->ssl, plain + *n, NP_TLS_PLAIN_SIZE - *n, &got) == 1) {
             *n += got;
+            if (!has_more(t)) break;
             continue;
         }
         int why = SSL_get_error(t->ssl, 0);
@@ -106,7 +113,7 @@ static bool read_round(struct np_tls_stream *t)
     give_back(c, plain);
     if (ended) np_stream_received_end(&t->s);
     if (err) np_stream_failed(&t->s, err);
-    return n > 0 && !err && !ended;
+    return n > 0 && !err && !ended && has_more(t);
 }
 
 static void fail_handshake(struct np_tls_stream *t, enum neap_err err)

@@ -100,7 +100,7 @@ static enum neap_err encrypt(struct np_tls_stream *t, const char *p, size_t n, s
     while (done < n && !err && np_stream_queued(t->under) == 0) {
         size_t some = n - done < CHUNK ? n - done : CHUNK;
         size_t put = 0;
-        ERR_clear_error();
+        np_tls_clear_errors();
         if (SSL_write_ex(t->ssl, p + done, some, &put) != 1) return np_tls_fail_code(t);
         done += put;
         if (np_buf_len(&t->ctx->out) >= CHUNK || done == n || put < some) err = np_tls_send_out(t);
