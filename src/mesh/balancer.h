@@ -35,6 +35,8 @@ struct np_pick_ctx {
     struct np_endpoint *const *exclude;
     size_t nexclude;
     bool strict; /* when all are excluded: NEAP_ENOENDPOINT instead of one of them */
+    const struct np_pair *subset; /* metadata the endpoint must carry, for a selector */
+    size_t nsubset;
 };
 static inline uint64_t np_pick_hash(const void *key, size_t n)
 {
@@ -44,6 +46,8 @@ static inline uint64_t np_pick_hash(const void *key, size_t n)
 struct np_balancer_ops {
     const char *name;
     size_t size; /* of the policy's state, which begins with struct np_balancer */
+    /* It hashes: a selector gives it the whole set, and it passes over what is unavailable. */
+    bool stable;
     /* `b` is zeroed but for ops, opts, rng and set (an empty snapshot). May be NULL. */
     enum neap_err (*init)(struct np_balancer *b);
     void (*fini)(struct np_balancer *b); /* may be NULL */

@@ -38,6 +38,31 @@ enum np_outcome {
     NP_OUTCOME_CANCELED /* the caller went away: neither an error nor a latency sample */
 };
 
+/* What kind of failure it was; detectors and breakers tell them apart. */
+enum np_fault {
+    NP_FAULT_NONE,
+    NP_FAULT_LOCAL,    /* no answer: connect, reset, time-out, protocol error */
+    NP_FAULT_GATEWAY,  /* 502, 503, 504 */
+    NP_FAULT_SERVER,   /* another 5xx */
+    NP_FAULT_OVERLOAD, /* 429, or gRPC's RESOURCE_EXHAUSTED */
+};
+
+/* All that is told of a request that ended. */
+struct np_result {
+    enum np_outcome outcome;
+    enum np_fault fault;
+    int64_t latency_ns;     /* below 0: not measured */
+    int64_t retry_after_ns; /* the peer asked to be left alone so long; 0: it did not */
+    uint64_t bytes_in, bytes_out;
+};
+
+/* What an endpoint may be given. */
+enum np_availability {
+    NP_AVAILABLE,
+    NP_TRIAL,       /* its ejection is over: one request at a time, until one has gone well */
+    NP_UNAVAILABLE, /* ejected, unhealthy or draining */
+};
+
 struct np_stats {
     atomic_uint refs;
     atomic_uint active;      /* requests in flight */
