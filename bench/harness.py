@@ -114,7 +114,7 @@ class Server:
         self.stop()
 
 
-def _milliseconds(text):
+def milliseconds(text):
     """wrk's "1.02ms" as a number; wrk itself says "-nanus" at times, in pipelined rounds."""
     found = re.match(r"([\d.]+)(\w+)", text)
     if not found:
@@ -137,8 +137,8 @@ def wrk(server, seconds, connections, path="/", script=None, args=(), cores=None
     failed = sum(int(n) for n in re.findall(r"(?:Non-2xx or 3xx responses: |connect |read |write |timeout )(\d+)", out))
     return {
         "rps": float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)),
-        "p50": _milliseconds(re.search(r"50%\s+(\S+)", out).group(1)),
-        "p99": _milliseconds(re.search(r"99%\s+(\S+)", out).group(1)),
+        "p50": milliseconds(re.search(r"50%\s+(\S+)", out).group(1)),
+        "p99": milliseconds(re.search(r"99%\s+(\S+)", out).group(1)),
         "cpu_us": used * 1e6 / max(requests, 1),
         "failed": failed,
     }
