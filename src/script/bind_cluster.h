@@ -1,0 +1,85 @@
+/* neap.core.cluster: np_cluster for Lua. What the HTTP client and gateways are built on; scripts
+ * see it only through them, so there is no neap.cluster.
+ *
+ * Times are seconds, moments are seconds of runtime.monotonic(). The clock is read once a call into
+ * C. Expected failures are `nil, err`, misuse raises.
+ *
+ *   core.new(opts) → cluster | nil, err
+ *     service=, tags= | endpoints={…}   as neap.balancer.new has them; exactly one of the two first
+ *     name=           for messages; default: the service, or "endpoints"
+ *     share=          the rules are one for all workers that ask for this name with equal options;
+ *                     default: the service (false: for this cluster alone; so for endpoints)
+ *     plain=true      nothing is on but what is named here (default: as a service's client has it:
+ *                     peak_ewma, outlier, retry, concurrency)
+ *     policy=         a built-in policy's name; false: the caller picks and says so to start()
+ *     seed, choices, full_scan, active_bias, ring_points, ring_max, load_factor: the policy's
+ *     panic_threshold, overprovisioning, zone, zone_min_endpoints, zone_spill,
+ *     subset_keys={…}, subset_fallback="any"|"none",
+ *     slow_start={duration=, min=, aggression=, curve="envoy"|"linear"}
+ *     retry=      true | false | {attempts, budget, reserve, backoff, max_backoff, timeout,
+ *                 retry_after=true, statuses={502,503,504}, shadow}
+ *     hedge=      true | false | {quantile, min_delay, max, min_samples, window, shadow}
+ *     outlier=    true | false | {consecutive_5xx, consecutive_gateway_failure,
+ *                 consecutive_local_failure, interval, base_ejection_time, max_ejection_time,
+ *                 max_ejection_jitter, max_ejection_percent, success_rate_stdev_factor,
+ *                 success_rate_minimum_hosts, success_rate_request_volume,
+ *                 failure_percentage_threshold, failure_percentage_minimum_hosts,
+ *                 failure_percentage_request_volume, retry_after, shadow}
+ *     breaker=    true | false | {consecutive_failures, failure_rate, minimum_calls, window, open,
+ *                 max_open, jitter, half_open_probes, max_requests, shadow}
+ *     concurrency= true | false | {adaptive, initial, min, max, window, min_samples, quantile,
+ *                 buffer, backoff, forget, shadow}
+ *     rate_limit= false | {algorithm="token_bucket"|"gcra"|"sliding_window"|"leaky_bucket", rate,
+ *                 burst, window, queue, shadow}
+ *   Unknown keys and ill-typed or ill-ranged values raise with their path ("opts.retry.attempts").
+ *   The tables are read here, so Lua may hand on what its user wrote (without what is Lua's own:
+ *   retry.methods, fallback …).
+ *
+ *   cluster:pick([priority, [safe, [deadline, [key, [subset]]]]])
+ *       → call, endpoint, timeout     admitted, and the first attempt is begun (its number is 1)
+ *       | call, seconds               admitted; wait so long (a leaky bucket), then call:start()
+ *       | nil, err                    refused
+ *     priority: 0 … 4 or a name, nil: "normal"; safe: may be made twice; deadline: a moment or nil;
+ *     key: string or number, for hashing policies; subset: {key = value, …}.
+ *     err.code: ETIMEDOUT (deadline), ELIMIT (rate, concurrency), EBUSY (breaker), ENOENDPOINT;
+ *     err.rule: "deadline", "rate_limit", "concurrency", "breaker", "endpoints";
+ *     err.retry_after: seconds, if known.
+ *   cluster:begin(… the same …) → call | call, seconds | nil, err     without the first attempt
+ *   call:start([endpoint]) → endpoint, timeout, number | nil, err
+ *     An attempt: the first, or a retry that finish() told to. timeout: seconds of this attempt
+ *     (per-try time-out or what is left of the deadline), nil: none. With `endpoint` on that one;
+ *     ENOENDPOINT if it is gone or not available. A call whose start failed has ended.
+ *   call:finish(number, status | err | nil, [seconds, [retry_after, [bytes_in, [bytes_out]]]])
+ *       → nil      done: this answer is the call's; when no other attempt is in flight the call
+ *                  has ended
+ *       | delay    seconds until another start() is to be made (0: at once)
+ *       | false    another attempt is in flight, whose answer is to be waited for
+ *     status: HTTP's; an error object (code, phase) for none; nil: canceled, it decides nothing.
+ *     seconds: the latency, nil: since start. retry_after: seconds the answer asked for.
+ *     After a retry's delay in which the caller lost patience, and to end a call early: call:close.
+ *     A streamed answer's attempt is finished when its body ends, with the latency of its head; an
+ *     answer that may be retried (call:retriable(status)) is finished at its head.
+ *   call:retriable(status) → whether finish with it could lead to another attempt
+ *   call:hedge_delay() → seconds from now until a hedge is due | nil for never (just now)
+ *   call:hedge() → endpoint, timeout, number | nil, err      ELIMIT: no budget, or in shadow mode
+ *   call:tried() → array of endpoints          for policies in Lua
+ *   call.attempts                              how many were begun
+ *   call:close(), __close, __gc: ends it; attempts that were not finished are canceled. What is
+ *     closed may be used again by another call of the cluster: hold it in a <close> variable, or
+ *     close it once and forget it. A method of an ended call raises, but close().
+ *
+ *   cluster:endpoints() → array; cluster:usable() → array, those that may be picked just now: the
+ *     same table until they change.
+ *   cluster:update(endpoints) → true | nil, err      of one that was made with a list
+ *   cluster:stats() → table, see bind_cluster_stats.c
+ *   cluster:close()      calls that have begun may end.
+ *   core.priorities → {sheddable = 0, …, critical = 4}
+ */
+#ifndef NP_SCRIPT_BIND_CLUSTER_H
+#define NP_SCRIPT_BIND_CLUSTER_H
+
+#include <lua.h>
+
+#include "mesh/cluster.h"
+
+#endif
