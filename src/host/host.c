@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/append.h"
+#include "mesh/commons.h"
 #include "net/netpolicy.h"
 #include "net/tls.h"
 #include "script/native.h"
@@ -150,6 +151,7 @@ static void free_host(neap_t *n)
     np_bus_hub_free(n->hub);
     np_registry_free(n->registry);
     np_shared_maps_free(n->runtime.shared);
+    np_commons_unref(n->runtime.commons);
     np_append_set_free(n->runtime.appends);
     np_onces_free(n->runtime.onces);
     np_sources_fini(&n->sources);
@@ -200,6 +202,7 @@ static enum neap_err make_common(neap_t *n)
     if (!err) err = np_bus_hub_new(n->options.workers, NULL, &n->hub);
     if (!err) err = np_share_new(n->options.workers, mode, &n->share);
     if (!err) err = np_shared_maps_new(&n->runtime.shared);
+    if (!err) err = np_commons_new(&n->runtime.commons);
     if (!err) err = np_append_set_new(&n->runtime.appends);
     if (!err) err = np_onces_new(&n->runtime.onces);
     struct np_threads_options to = {.max_threads = n->options.threads,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "mesh/commons.h"
 #include "script/luax.h"
 #include "script/sandbox.h"
 #include "script/view_loop.h"
@@ -190,6 +191,7 @@ void np_script_free(struct np_script *s)
     close_state(s);
     if (s->owns_view) np_view_loop_free(s->view);
     s->view = NULL;
+    np_commons_unref(s->commons);
     np_shutdown_fini(&s->shutdown);
     np_sched_fini(&s->sched);
     close_handles(s);

@@ -20,6 +20,7 @@
 #include "script/shutdown.h"
 #include "script/task.h"
 
+struct np_commons;
 struct np_registry;
 struct np_registry_view;
 struct np_share_user;
@@ -70,6 +71,7 @@ struct np_script {
         *share; /* its part of the host's listening sockets; NULL: none are shared */
     struct np_registry_view *view;  /* the worker's, of `registry` */
     struct np_watch_slot *watchdog; /* the worker's; NULL: nobody watches */
+    struct np_commons *commons;     /* see rules.h; NULL: not asked for yet */
     bool sandbox;                   /* see sandbox.h */
     unsigned open_handles;          /* of the scheduler; the memory goes with the last */
     void *host;                     /* its struct np_runtime */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "mesh/commons.h"
 #include "script/runtime.h"
 #include "script/sandbox.h"
 #include "script/state.h"
@@ -88,6 +89,7 @@ void np_thread_state_free(struct np_thread_state *t)
     }
     lua_sethook(t->script.L, NULL, 0, 0);
     lua_close(t->script.L);
+    np_commons_unref(t->script.commons);
     np_free(t);
 }
 
