@@ -4,6 +4,7 @@
 
 #include "http/forward.h"
 #include "script/bind_http_client.h"
+#include "script/bind_http_deadline.h"
 #include "script/bind_http_request.h"
 
 #define DEFAULT_TIMEOUT (30 * NP_NS_PER_SEC)
@@ -117,6 +118,20 @@ static void read_added(lua_State *L, struct np_http_req *r, struct np_http_req_h
     swap(L);
 }
 
+/* A task that has a deadline waits no longer, and tells the upstream. */
+static void keep_deadline(lua_State *L, struct np_http_request *r, struct np_http_header *headers,
+                          char text[NP_HTTP_DEADLINE_TEXT])
+{
+    const struct np_task *t = np_task_current(L);
+    if (t->deadline == NP_TIME_NEVER) return;
+    int64_t left = t->deadline - np_loop_now(t->script->loop);
+    if (left < 1) left = 1; /* the wait tells that it is over */
+    if (r->timeout <= 0 || left < r->timeout) r->timeout = left;
+    if (np_has_header(headers, r->nheaders, NP_HTTP_DEADLINE)) return;
+    headers[r->nheaders++] = (struct np_http_header){
+        {NP_HTTP_DEADLINE, NP_HTTP_DEADLINE_LEN}, {text, np_http_deadline_write(r->timeout, text)}};
+}
+
 static void read_place(lua_State *L, struct np_http_request *r)
 {
     r->host = luaL_optstring(L, HOST, r->host);
@@ -130,7 +145,8 @@ static void read_place(lua_State *L, struct np_http_request *r)
  * method | nil). `options` as for request(), read for the way and the timeouts alone. */
 static int http_forward(lua_State *L)
 {
-    struct np_http_header headers[2 * NP_LUA_MAX_HEADERS];
+    struct np_http_header headers[2 * NP_LUA_MAX_HEADERS + 1];
+    char deadline[NP_HTTP_DEADLINE_TEXT];
     struct np_http_proxy proxy;
     struct np_http_forward_options o = {.request = {.port = 80, .timeout = DEFAULT_TIMEOUT}};
     struct np_http_client *client;
@@ -144,6 +160,7 @@ static int http_forward(lua_State *L)
     o.keep_host = lua_toboolean(L, KEEP_HOST);
     o.request.nheaders = read_changes(L, HEADERS, headers);
     o.request.headers = headers;
+    keep_deadline(L, &o.request, headers, deadline);
     o.compress = r->plan;
     struct np_http_req_head added;
     read_added(L, r, &added);

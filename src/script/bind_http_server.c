@@ -13,6 +13,7 @@
 #include "script/bind_access_log.h"
 #include "script/bind_http.h"
 #include "script/bind_http_answer.h"
+#include "script/bind_http_deadline.h"
 #include "script/bind_http_front.h"
 #include "script/bind_http_request.h"
 #include "script/bind_tls.h"
@@ -31,6 +32,7 @@ struct lua_server {
     int handler_ref;
     int self_ref; /* anchors the userdata while open */
     bool closing;
+    bool deadline; /* requests say how long they are waited for */
 };
 
 /* --- a request */
@@ -95,12 +97,18 @@ static void on_request(struct np_http_exchange *x, void *arg)
 {
     struct lua_server *ls = arg;
     x->user = NULL;
+    int64_t left = ls->deadline ? np_http_deadline_read(&x->head) : -1;
+    if (left == 0) { /* nobody waits for it any more */
+        np_http_answer_plain(x, 504);
+        return;
+    }
     struct np_task *t =
         ls->script ? np_task_new_c(ls->script, run_request, NULL, NULL, "request") : NULL;
     if (!t) {
         np_http_answer_plain(x, 503);
         return;
     }
+    if (left > 0) np_task_set_deadline(t, np_time_add(np_loop_now(ls->script->loop), left));
     t->done = on_unborn_done;
     t->arg = x;
     np_task_start(t, false);
@@ -288,6 +296,7 @@ struct serve_options {
     size_t max_requests;
     int port;
     bool half_close;
+    bool deadline;
 };
 
 static const struct np_opt serve_spec[] = {
@@ -310,6 +319,7 @@ static const struct np_opt serve_spec[] = {
     {"max_connections", NP_OPT_SIZE, offsetof(struct serve_options, http.max_connections), 0, 0},
     {"max_requests", NP_OPT_SIZE, offsetof(struct serve_options, max_requests), 0, 0},
     {"allow_half_close", NP_OPT_BOOL, offsetof(struct serve_options, half_close), 0, 0},
+    {"deadline", NP_OPT_BOOL, offsetof(struct serve_options, deadline), 0, 0},
     {"server_name", NP_OPT_STRING, offsetof(struct serve_options, http.server_name), 0, 0},
     NP_HTTP_FRONT_OPTS(struct serve_options, front),
     {"access_log", NP_OPT_ANY, 0, 0, 0},
@@ -366,7 +376,8 @@ static struct lua_server *new_server(lua_State *L)
  * nil, err */
 static int http_serve(lua_State *L)
 {
-    struct serve_options o = {.listen = NP_LISTEN_OPTIONS_INIT, .host = "127.0.0.1"};
+    struct serve_options o = {
+        .listen = NP_LISTEN_OPTIONS_INIT, .host = "127.0.0.1", .deadline = true};
     np_http_server_options_init(&o.http);
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
@@ -390,6 +401,7 @@ static int http_serve(lua_State *L)
     o.listen.busy = busy;
     o.listen.busy_len = sizeof busy - 1;
     struct lua_server *ls = new_server(L);
+    ls->deadline = o.deadline;
     int self = lua_gettop(L);
     enum neap_err err = np_laccess_open(L, &o.access, &o.http.access_log, &info);
     if (err == NEAP_EINVAL) return np_misuse(L, "opts.access_log: %s", info.message);

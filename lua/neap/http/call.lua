@@ -1,24 +1,18 @@
 --- One call of a client: its attempts, and the redirects it follows, within its time.
 
+local attempts = require "neap.http.attempt"
 local core = require "neap.core.http"
+local deadline = require "neap.http.deadline"
 local options = require "neap.http.client_options"
-local proxy_env = require "neap.http.proxy_env"
+local replay = require "neap.http.replay"
 local retry = require "neap.http.retry"
 local runtime = require "neap.core.runtime"
 local task = require "neap.task"
-local transport = require "neap.http.transport"
 local upstream = require "neap.http.upstream"
 
 local M = {}
 
 local monotonic = runtime.monotonic
-
--- Seconds left of the call's time, nil for no bound; false when it is over.
-local function time_left(call)
-  if not call.ends then return nil end
-  local left = call.ends - monotonic()
-  return left > 0 and left or false
-end
 
 local function timed_out(call)
   local err = task.error("ETIMEDOUT", ("%s %s: timed out"):format(call.wire.method, call.wire.target))
@@ -26,86 +20,15 @@ local function timed_out(call)
   return nil, err
 end
 
--- A body that is a function can be sent once.
+-- A body that is a function can be sent once, but for what is kept of it.
 local function watch_body(call)
   local body = call.wire.body
-  if type(body) ~= "function" then return end
-  call.wire.body = function()
-    call.body_begun = true
-    return body()
-  end
+  if type(body) == "function" then call.kept = replay.new(body, call.keep or 0) end
 end
 
--- --- one attempt
-
--- A proxy that speaks TLS itself is believed as the origins are.
-local function trusted(proxy, way)
-  if not proxy or not proxy.tls or not way.tls or way.tls == true then return proxy end
-  return { host = proxy.host, port = proxy.port, authorization = proxy.authorization, tls = way.tls }
-end
-
--- Where the wire goes, and by which way.
-local function aim(client, wire, place)
-  local way = client.way
-  wire.host, wire.port, wire.unix = place.host, place.port, place.unix
-  wire.tls, wire.tls_name, wire.proxy = nil, nil, nil
-  if place.scheme == "https" then
-    wire.tls = way.tls or true
-    wire.tls_name = way.tls_name or place.unix and "localhost" or nil
-  end
-  if place.unix or way.proxy == false then return true end
-  if way.proxy or place.direct then
-    wire.proxy = trusted(way.proxy, way)
-    return true
-  end
-  local err
-  wire.proxy, err = proxy_env.find(place.scheme, place.host, place.port)
-  if err then return nil, err end
-  wire.proxy = trusted(wire.proxy, way)
-  place.direct = not wire.proxy -- a client's place lasts
-  return true
-end
-
-local function sent_request(call, place)
-  local wire = call.wire
-  return {
-    method = wire.method,
-    target = wire.target,
-    scheme = place.scheme,
-    host = place.host,
-    headers = wire.headers,
-    attempt = call.attempts,
-  }
-end
-
-local function exchange(call)
-  if call.on_interim then return transport.request(call.wire, call.on_interim) end
-  return core.request(call.wire)
-end
-
-local function send(client, call, place, timeout)
-  local wire, hooks = call.wire, client.hooks
-  local ok, err = aim(client, wire, place)
-  if not ok then return nil, err end
-  wire.timeout = timeout
-  call.attempts = call.attempts + 1
-  local request = hooks and sent_request(call, place)
-  if hooks and hooks.on_request then hooks.on_request(request) end
-  local res
-  res, err = exchange(call)
-  -- Who does not want to wait for 100 (Continue) says so.
-  if res and res.status == 417 and wire.expect_continue and not call.body_begun then
-    if res.call then res:close() end
-    wire.expect_continue = nil
-    res, err = exchange(call)
-  end
-  if res then
-    res.authority, res.scheme = place.authority, place.scheme
-    if hooks and hooks.on_response then hooks.on_response(res, request) end
-  elseif hooks and hooks.on_error then
-    hooks.on_error(err, request)
-  end
-  return res, err
+-- Whether the request can be sent again as far as its body goes.
+local function again(call)
+  return not call.kept or call.kept:again()
 end
 
 -- A streamed answer holds its pick until its body has ended or is closed.
@@ -127,17 +50,17 @@ local function failed_status(status)
 end
 
 -- One attempt. Returns the response, or nil and the error; then the endpoint that was picked, if any.
-local function attempt(route, call, tried, timeout)
+local function attempt(route, call, tried, timeout, made)
   local place, lease = route.upstream:take(call, tried)
   if not place then return nil, lease end
-  if not lease then return send(route.client, call, place, timeout) end
+  if not lease then return attempts.send(route.client, call, call.wire, place, timeout, made) end
   local held <close> = setmetatable({ lease }, { -- luacheck: ignore 211
     __close = function(self)
       if self[1] then self[1]:done(nil) end
     end,
   })
   local picked = lease.picked
-  local res, err = send(route.client, call, place, timeout)
+  local res, err = attempts.send(route.client, call, call.wire, place, timeout, made)
   lease:head()
   if not res then
     lease:done(false)
@@ -167,11 +90,11 @@ end
 
 -- Whether to try again, and after how long; withdraws from the budget.
 local function next_attempt(policy, call, made, res, err, fresh)
-  if made >= policy.attempts or call.body_begun then return end
+  if made >= policy.attempts or not again(call) then return end
   if not policy:wants(call.wire.method, idempotent(call), res and res.status, err) then return end
   local delay = 0
   if not (fresh and retry.is_unreached(err)) then delay = policy:delay(made) end
-  local left = time_left(call)
+  local left = deadline.left(call)
   if left == false or (left and delay >= left) then return end
   if not policy.budget:withdraw(monotonic()) then return end
   return delay
@@ -185,11 +108,11 @@ local function with_retries(route, call)
   local tried, made = {}, 0
   if policy then policy.budget:deposit(monotonic()) end
   while true do
-    local left = time_left(call)
+    local left = deadline.left(call)
     if left == false then return timed_out(call) end
-    local res, err, picked = attempt(route, call, tried, policy and smaller(left, policy.timeout) or left)
     made = made + 1
-    if res then res.attempts = made end
+    local within = policy and smaller(left, policy.timeout) or left
+    local res, err, picked = attempt(route, call, tried, within, made)
     if not policy then return res, err end
     tried[#tried + 1] = picked
     local delay = next_attempt(policy, call, made, res, err, picked ~= nil)
@@ -226,7 +149,7 @@ end
 local function make_get(call)
   local wire = call.wire
   wire.method, wire.body, wire.content_length, wire.expect_continue = "GET", nil, nil, nil
-  wire.idempotent, call.body_begun = nil, nil
+  wire.idempotent, call.kept = nil, nil
   for _, name in ipairs {
     "content-type", "content-encoding", "content-language", "content-location", "content-range", "digest",
     "last-modified",
@@ -245,6 +168,7 @@ local function follow_to(route, call, place, url)
     for _, name in ipairs(secrets) do call.wire.headers[name] = nil end
     call.wire.headers.host = nil
     call.auth = nil
+    deadline.leave(call)
     route = { client = elsewhere(route.client), upstream = upstream.origin(place), policy = route.policy }
   end
   call.authority, call.scheme, call.host = place.authority, place.scheme, url.host
@@ -294,7 +218,7 @@ end
 ---@return neap.Error?
 function M.perform(route, call)
   local wire = call.wire
-  if call.timeout then call.ends = monotonic() + call.timeout end
+  deadline.set(call)
   call.own_cookie = wire.headers.cookie ~= nil
   watch_body(call)
   authorize(call)
@@ -312,7 +236,7 @@ function M.perform(route, call)
     local location = res.headers["location"]
     if not redirects[res.status] or not location or call.redirects == 0 then return res end
     local get = becomes_get(wire, res.status)
-    if call.body_begun and not get then return res end
+    if not get and not again(call) then return res end
     if res.call then res:close() end
     followed = followed + 1
     if followed > call.redirects then

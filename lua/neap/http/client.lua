@@ -50,6 +50,8 @@ function M.new(opts)
     prefix = "",
     way = { tls = read.tls, tls_name = opts.tls_name, proxy = read.proxy },
   }, Client)
+  self.quiet, self.timed = opts.deadline == false, read.timed
+  self.tells = not self.quiet and (opts.base or opts.service or opts.balancer) and true or false
   self.jar = opts.cookies and (opts.cookies == true and cookie.jar() or opts.cookies) or nil
   if opts.base then
     local place, url = parse_base(opts.base, 2)
@@ -122,6 +124,8 @@ local function prepare(self, method, path, opts, level)
     hash_key = opts.hash_key and tostring(opts.hash_key),
     on_interim = opts.on_interim or self.opts.on_interim,
     attempts = 0,
+    quiet = self.quiet,
+    tell = self.tells and (timeout or self.timed) and "call" or nil,
     ends = nil, own_cookie = nil, authority = nil, scheme = nil, -- so that there is room for them
   }
 end

@@ -39,6 +39,7 @@ local M = {}
 ---@field service? string name of a service in the registry, instead of `base`
 ---@field balancer? string|neap.balancer.Policy|function|neap.Balancer default "p2c"
 ---@field timeout? number|false seconds for a call in all, retries and redirects included; default 30
+---@field deadline? boolean tells the server the time left, as `x-neap-deadline`; see neap.http.deadline
 ---@field timeouts? neap.http.Timeouts of its phases
 ---@field first_byte_timeout? number as `timeouts.first_byte`
 ---@field idle_timeout? number as `timeouts.idle`
@@ -111,6 +112,7 @@ local client_schema = schema.new {
   service = { "string", min = 1 },
   balancer = "string|table|function|userdata",
   timeout = "seconds",
+  deadline = "boolean",
   timeouts = timeouts,
   first_byte_timeout = "seconds",
   idle_timeout = "seconds",
@@ -224,9 +226,10 @@ function M.client(opts, level)
   end
   local wire = { max_header_bytes = opts.max_header_bytes }
   local timeout = set_common(wire, opts, level + 1)
+  local timed = timeout and true or false
   if timeout == nil then timeout = 30 end
   local hooks = opts.on_request or opts.on_response or opts.on_error
-  local read = { hooks = hooks and opts, opts = opts, wire = wire, timeout = timeout }
+  local read = { hooks = hooks and opts, opts = opts, wire = wire, timeout = timeout, timed = timed }
   read.proxy = read_proxy(opts.proxy, level + 1)
   if type(opts.tls) == "table" then
     local ok, context, err = pcall(tls.context, opts.tls)

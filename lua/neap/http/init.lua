@@ -120,6 +120,7 @@ end
 ---@field max_connections? integer more are answered 503; default 10000
 ---@field max_requests? integer after which a connection is closed; default 0: none
 ---@field allow_half_close? boolean a client that shut its sending side gets its answer; default: it has left
+---@field deadline? boolean a request's `x-neap-deadline` (milliseconds) ends its task; default true
 ---@field server_name? string the Server header; default none
 ---@field tls? neap.tls.Context|neap.TlsOptions serves HTTPS; default none
 ---@field handshake_timeout? number seconds; default 10
