@@ -20,6 +20,9 @@ struct np_http_forward {
     bool body_begun;                 /* some of the exchange's has gone */
     bool held;                       /* … the call has no room for more */
     bool begun;                      /* the answer */
+    const struct np_http_statuses *hold;
+    void (*on_held)(void *arg, const struct np_http_head *head, int64_t head_took);
+    const struct np_http_head *head; /* of the answer that is held: the call's */
     enum neap_err err;               /* our own reason for the call's end, or NEAP_OK */
     const char *why;
     int status;
@@ -121,14 +124,10 @@ static enum neap_err start(struct np_http_forward *f, const struct np_http_head 
     return err ? err : np_http_start(f->x, h.status, h.headers, h.n, length);
 }
 
-static void on_head(struct np_http_call *c, const struct np_http_head *h)
+static void pass_head(struct np_http_forward *f, const struct np_http_head *h)
 {
-    struct np_http_forward *f = np_http_call_arg(c);
     struct np_http_header *headers;
     size_t n;
-    f->status = h->status;
-    f->head_took = np_loop_hrtime() - f->began;
-    if (!f->x || f->err) return;
     enum neap_err err =
         np_http_forward_answer_head(f->x->arena, h, f->more, f->nmore, &headers, &n);
     if (!err) err = start(f, h, headers, n);
@@ -138,6 +137,28 @@ static void on_head(struct np_http_call *c, const struct np_http_head *h)
         return;
     }
     f->begun = true;
+}
+
+static void on_head(struct np_http_call *c, const struct np_http_head *h)
+{
+    struct np_http_forward *f = np_http_call_arg(c);
+    f->status = h->status;
+    f->head_took = np_loop_hrtime() - f->began;
+    if (!f->x || f->err) return;
+    if (!f->hold || !np_http_statuses_has(f->hold, h->status)) {
+        pass_head(f, h);
+        return;
+    }
+    f->head = h;
+    np_http_call_pause(c, true); /* neither a body nor an end comes before it goes on */
+    f->on_held(f->arg, h, f->head_took);
+}
+
+void np_http_forward_go(struct np_http_forward *f)
+{
+    if (!f->x || f->err || f->begun) return; /* its end is on the way */
+    pass_head(f, f->head);
+    np_http_call_pause(f->call, false);
 }
 
 static void on_call_body(struct np_http_call *c, const char *data, size_t n)
@@ -250,6 +271,8 @@ enum neap_err np_http_forward_start(struct np_http_client *client, struct np_htt
     f->done = done;
     f->arg = arg;
     f->plan = o->compress;
+    f->hold = o->hold;
+    f->on_held = o->on_held;
     err = np_http_client_call(client, &r, &call_handler, f, &f->call, info);
     if (err) {
         np_free(f);

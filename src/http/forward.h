@@ -15,6 +15,17 @@
 
 struct np_http_forward;
 
+/* Statuses from 400 to 599, a bit each. */
+struct np_http_statuses {
+    uint8_t bits[25];
+};
+static inline bool np_http_statuses_has(const struct np_http_statuses *s, int status)
+{
+    if (status < 400 || status > 599) return false;
+    unsigned i = (unsigned)(status - 400);
+    return s->bits[i / 8] >> i % 8 & 1;
+}
+
 struct np_http_forward_options {
     /* Where to and its timeouts. `method` and `target` NULL: the exchange's. `headers` stand in for
      * the exchange's of the same names; one whose value's p is NULL is left out. A `body` stands in
@@ -24,6 +35,11 @@ struct np_http_forward_options {
     const struct np_http_header *answer_headers; /* added to the answer's head; copied */
     size_t nanswer_headers;
     const struct np_http_plan *compress; /* the answer; NULL: no. Holds until it has ended */
+    /* Answers of these are not passed on before somebody has said so: `on_held` is called when such
+     * a head is there, from the loop, and then np_http_forward_go or _cancel; or `done` comes
+     * first. NULL: none. Lent until `done`. */
+    const struct np_http_statuses *hold;
+    void (*on_held)(void *arg, const struct np_http_head *head, int64_t head_took);
 };
 
 /* How it ended; from the loop, once, unless it was cancelled. NEAP_OK: it is answered. A failure
@@ -48,6 +64,8 @@ NEAP_MUST_CHECK enum neap_err
 np_http_forward_start(struct np_http_client *client, struct np_http_exchange *x,
                       const struct np_http_forward_options *o, np_http_forwarded_fn done, void *arg,
                       struct np_http_forward **out, struct neap_errinfo *info);
+/* Passes on the answer that is held. */
+void np_http_forward_go(struct np_http_forward *f);
 /* Ends it without another word: an exchange that is not answered is its owner's at once; an answer
  * that was begun is broken off. */
 void np_http_forward_cancel(struct np_http_forward *f);

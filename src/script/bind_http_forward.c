@@ -9,22 +9,32 @@
 
 #define DEFAULT_TIMEOUT (30 * NP_NS_PER_SEC)
 
+enum { OPTIONS = 1, REQUEST, HOST, PORT, TARGET, HEADERS, KEEP_HOST, BODY, METHOD, HOLD };
+
+#define HELD "neap.http.held"
+#define STATUSES "neap.http.statuses"
+enum { RETRY_AFTER_MAX = 64 }; /* bytes that are kept of it; a date has 29 */
+
 struct forwarding {
     struct np_http_forward *f; /* NULL when it is over */
     struct np_http_req *r;
     struct np_wait wait;
+    bool held;       /* an answer's head is there, and it is to be said what becomes of it */
     bool unanswered; /* it failed, and the request is as it was */
     bool body_begun;
     enum np_http_phase phase;
     int status;
     int64_t head_took;
     struct neap_errinfo error;
+    size_t retry_after_len;
+    char retry_after[RETRY_AFTER_MAX]; /* of an answer that is held */
 };
 
 static void on_done(void *arg, const struct np_http_forwarded *how)
 {
     struct forwarding *w = arg;
     w->f = NULL;
+    w->held = false;
     w->unanswered = how->x != NULL;
     w->body_begun = how->body_begun;
     w->phase = how->phase;
@@ -40,11 +50,23 @@ static void on_done(void *arg, const struct np_http_forwarded *how)
     np_wake(&w->wait, NEAP_OK);
 }
 
-static void on_cancel(struct np_wait *wait)
+static void on_held(void *arg, const struct np_http_head *head, int64_t head_took)
 {
-    struct forwarding *w = np_container_of(wait, struct forwarding, wait);
+    struct forwarding *w = arg;
+    struct np_bytes after = np_http_header_get(head, "retry-after", 11);
+    w->held = true;
+    w->status = head->status;
+    w->head_took = head_took;
+    w->retry_after_len = after.p && after.n <= RETRY_AFTER_MAX ? after.n : 0;
+    if (w->retry_after_len > 0) memcpy(w->retry_after, after.p, after.n);
+    np_wake(&w->wait, NEAP_OK);
+}
+
+static void drop(struct forwarding *w)
+{
     struct np_http_exchange *x = w->r->x;
     if (!w->f) return;
+    w->held = false;
     bool begun = x && x->started;
     np_http_forward_cancel(w->f);
     w->f = NULL;
@@ -55,11 +77,34 @@ static void on_cancel(struct np_wait *wait)
     }
 }
 
-/* → true, nil, status, seconds to the head | nil, err, unanswered, body_begun */
+static void on_cancel(struct np_wait *wait)
+{
+    drop(np_container_of(wait, struct forwarding, wait));
+}
+
+/* false, held, status, seconds, Retry-After | nil. The forwarding is on top. */
+static int push_held(lua_State *L, const struct forwarding *w)
+{
+    luaL_setmetatable(L, HELD);
+    lua_pushvalue(L, REQUEST);
+    lua_setiuservalue(L, -2, 1);
+    lua_pushboolean(L, 0);
+    lua_insert(L, -2);
+    lua_pushinteger(L, w->status);
+    lua_pushnumber(L, (lua_Number)w->head_took / NP_NS_PER_SEC);
+    if (w->retry_after_len > 0)
+        lua_pushlstring(L, w->retry_after, w->retry_after_len);
+    else
+        lua_pushnil(L);
+    return 5;
+}
+
+/* → true, nil, status, seconds to the head | nil, err, unanswered, body_begun | what is held */
 static int forward_k(lua_State *L, enum neap_err err, void *ctx)
 {
     struct forwarding *w = ctx;
     (void)err;
+    if (w->held) return push_held(L, w);
     if (!w->error.code) {
         lua_pushboolean(L, 1);
         lua_pushnil(L);
@@ -97,8 +142,6 @@ static size_t read_changes(lua_State *L, int idx, struct np_http_header *out)
     }
     return n + np_read_headers(L, rest, out + n);
 }
-
-enum { OPTIONS = 1, REQUEST, HOST, PORT, TARGET, HEADERS, KEEP_HOST, BODY, METHOD };
 
 static void swap(lua_State *L)
 {
@@ -142,7 +185,10 @@ static void read_place(lua_State *L, struct np_http_request *r)
 }
 
 /* forward(options | nil, req, host, port, target | nil, headers | nil, keep_host, body | nil,
- * method | nil). `options` as for request(), read for the way and the timeouts alone. */
+ * method | nil, hold | nil). `options` as for request(), read for the way and the timeouts alone.
+ * Answers whose status is among `hold` are not passed on: they come as false, held, status,
+ * seconds, Retry-After's text; then held:pass() gives what this would have, or held:drop() gives
+ * the request back as it was but for its body. */
 static int http_forward(lua_State *L)
 {
     struct np_http_header headers[2 * NP_LUA_MAX_HEADERS + 1];
@@ -151,7 +197,7 @@ static int http_forward(lua_State *L)
     struct np_http_forward_options o = {.request = {.port = 80, .timeout = DEFAULT_TIMEOUT}};
     struct np_http_client *client;
     struct neap_errinfo info = {0};
-    lua_settop(L, METHOD);
+    lua_settop(L, HOLD);
     struct np_http_req *r = np_http_req_check(L, REQUEST);
     if (r->x && r->answered) return np_misuse(L, "an answer was already begun");
     if (!r->x) return np_http_req_gone(L, r);
@@ -162,12 +208,14 @@ static int http_forward(lua_State *L)
     o.request.headers = headers;
     keep_deadline(L, &o.request, headers, deadline);
     o.compress = r->plan;
+    if (!lua_isnil(L, HOLD)) o.hold = luaL_checkudata(L, HOLD, STATUSES);
+    o.on_held = on_held;
     struct np_http_req_head added;
     read_added(L, r, &added);
     o.answer_headers = added.headers;
     o.nanswer_headers = added.n;
     np_http_req_keep(L, REQUEST, r);
-    struct forwarding *w = lua_newuserdatauv(L, sizeof *w, 0);
+    struct forwarding *w = lua_newuserdatauv(L, sizeof *w, 1);
     memset(w, 0, sizeof *w);
     if (!r->x) return np_fail(L, NEAP_ECLOSED, NULL);
     w->r = r;
@@ -184,8 +232,59 @@ static int http_forward(lua_State *L)
     return np_wait(L, &w->wait, NP_NO_TIMEOUT, on_cancel, forward_k, w);
 }
 
+/* --- answers that are held */
+
+static struct forwarding *check_held(lua_State *L)
+{
+    return luaL_checkudata(L, 1, HELD);
+}
+
+/* held:pass() → as forward() */
+static int held_pass(lua_State *L)
+{
+    struct forwarding *w = check_held(L);
+    if (np_waiting(&w->wait)) return np_misuse(L, "it is being passed on already");
+    if (w->f && w->held) {
+        w->held = false;
+        np_http_forward_go(w->f);
+    }
+    if (!w->f) return forward_k(L, NEAP_OK, w);
+    return np_wait(L, &w->wait, NP_NO_TIMEOUT, on_cancel, forward_k, w);
+}
+
+/* held:drop(): the answer is not wanted. Idempotent; not once it is being passed on. */
+static int held_drop(lua_State *L)
+{
+    struct forwarding *w = check_held(L);
+    if (w->held) drop(w);
+    return 0;
+}
+
+/* statuses{503, …} → those of them that an answer may be held for: 400 to 599 */
+static int http_statuses(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    struct np_http_statuses *s = lua_newuserdatauv(L, sizeof *s, 0);
+    *s = (struct np_http_statuses){{0}};
+    luaL_setmetatable(L, STATUSES);
+    lua_Integer n = luaL_len(L, 1);
+    for (lua_Integer i = 1; i <= n; i++) {
+        lua_geti(L, 1, i);
+        lua_Integer status = lua_tointeger(L, -1);
+        lua_pop(L, 1);
+        if (status < 400 || status > 599) continue;
+        s->bits[(status - 400) / 8] |= (uint8_t)(1u << (status - 400) % 8);
+    }
+    return 1;
+}
+
 void np_http_add_forward(lua_State *L)
 {
-    lua_pushcfunction(L, http_forward);
-    lua_setfield(L, -2, "forward");
+    static const luaL_Reg methods[] = {{"pass", held_pass}, {"drop", held_drop}, {NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__gc", held_drop}, {"__close", held_drop}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"forward", http_forward}, {"statuses", http_statuses}, {NULL, NULL}};
+    np_type_new(L, HELD, methods, meta);
+    np_type_new(L, STATUSES, NULL, NULL);
+    luaL_setfuncs(L, functions, 0);
 }

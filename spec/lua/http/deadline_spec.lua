@@ -56,7 +56,8 @@ describe("a call's deadline", function()
 
   it("is not told to another origin that a call is redirected to, but its task's is", function()
     local other = serve(function(req) return { told(req) } end)
-    local client = http.client { base = serve(function() return 302, "", { location = other } end), timeout = 50 }
+    local first = serve(function() return 302, "", { location = other } end)
+    local client = http.client { base = first, timeout = 50 }
     assert.same({}, client:get("/"):json())
     is_within(task.timeout(10, client.get, client, "/"):json()[1] / 1000, 10)
   end)
