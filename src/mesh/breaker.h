@@ -27,8 +27,9 @@ struct np_breaker_options {
     int64_t window_ns;             /* default 10 s */
     int64_t open_ns;               /* the first time open, default 5 s (linkerd starts with 1 s) */
     int64_t max_open_ns;           /* default 60 s */
-    double jitter;                 /* share of a span that is drawn, default 0.2 */
-    uint32_t half_open_probes;     /* at once, and to close; default 1 */
+    double jitter;                 /* share of a span that is drawn, default 0.2: a span is
+                                      between 1 - jitter and 1 of its length */
+    uint32_t half_open_probes;     /* at once, and to close; default 1, at most 1000 */
     uint32_t max_requests;         /* in flight at most; default 0: no cap (Envoy has 1024) */
 };
 extern const struct np_breaker_options np_breaker_defaults;
@@ -44,26 +45,42 @@ enum np_breaker_pass {
     NP_PASS_PROBE
 };
 
+/* `calls` were let in; in shadow mode `refused_…` is what would have been refused, and of `calls`.
+ */
 struct np_breaker_counters {
     uint64_t opened, closed, refused_open, refused_cap, calls, failures;
+    uint32_t inflight;
 };
 
 struct np_breaker; /* shared, counted by reference */
 
+/* What is wrong with the options, as a message; NULL if nothing is. */
+const char *np_breaker_options_problem(const struct np_breaker_options *opts);
+/* `opts` may be NULL; seed 0: from the system's randomness. NEAP_EINVAL for options out of range,
+ * NEAP_ENOMEM. */
 NEAP_MUST_CHECK enum neap_err np_breaker_new(const struct np_breaker_options *opts, uint64_t seed,
                                              struct np_breaker **out);
+/* Other options, beside its users; it stays open, or what it is, and the window begins anew.
+ * NEAP_EINVAL: nothing has changed. */
+NEAP_MUST_CHECK enum neap_err np_breaker_set(struct np_breaker *b,
+                                             const struct np_breaker_options *opts);
 struct np_breaker *np_breaker_ref(struct np_breaker *b);
-void np_breaker_unref(struct np_breaker *b);
+void np_breaker_unref(struct np_breaker *b); /* NULL is allowed */
 
 enum np_breaker_pass np_breaker_enter(struct np_breaker *b, int64_t now);
 /* NP_OUTCOME_CANCELED: neither success nor failure; a probe's place is free again. */
 void np_breaker_leave(struct np_breaker *b, enum np_breaker_pass pass, enum np_outcome outcome,
                       int64_t now);
 enum np_breaker_state np_breaker_state(const struct np_breaker *b, int64_t now);
-/* ns until a call may pass; 0 when one may. */
+/* ns until a call may pass; 0 when one may. Half open with all probes under way, when that is is
+ * not known: a tenth of open_ns. */
 int64_t np_breaker_wait(const struct np_breaker *b, int64_t now);
 void np_breaker_reset(struct np_breaker *b); /* closes it */
-void np_breaker_trip(struct np_breaker *b, int64_t now);
+void np_breaker_trip(struct np_breaker *b,
+                     int64_t now); /* opens it, for open_ns as of the first time */
+bool np_breaker_shadow(const struct np_breaker *b);
+/* Grows with each change of state, so that who has seen one need not compare. */
+uint32_t np_breaker_changes(const struct np_breaker *b);
 struct np_breaker_counters np_breaker_counters(const struct np_breaker *b);
 
 #endif
