@@ -84,8 +84,8 @@ void neap_pick_release(neap_t *n, neap_picked *picked, bool ok)
 {
     if (!picked->handle) return;
     int64_t took = np_loop_hrtime() - picked->begun;
-    np_upstream_release(picked->upstream, picked->handle, ok ? NP_OUTCOME_OK : NP_OUTCOME_FAILED,
-                        took, np_loop_now(np_host_loop(n)));
+    struct np_result r = np_result_of(ok ? NP_OUTCOME_OK : NP_OUTCOME_FAILED, took);
+    np_upstream_release(picked->upstream, picked->handle, &r, np_loop_now(np_host_loop(n)));
     *picked = (neap_picked){0};
 }
 

@@ -113,11 +113,11 @@ enum neap_err np_balancer_pick(struct np_balancer *b, const struct np_pick_ctx *
     return NEAP_OK;
 }
 
-void np_balancer_release(struct np_balancer *b, struct np_endpoint *e, enum np_outcome outcome,
-                         int64_t latency_ns, int64_t now)
+void np_balancer_release(struct np_balancer *b, struct np_endpoint *e, const struct np_result *r,
+                         int64_t now)
 {
-    np_endpoint_end(e, outcome, latency_ns, now);
+    np_endpoint_end(e, r, now);
     b->inflight--;
-    if (b->ops->release != NULL) b->ops->release(b, e, outcome);
+    if (b->ops->release != NULL) b->ops->release(b, e, r);
     np_endpoint_unref(e);
 }

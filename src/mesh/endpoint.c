@@ -4,8 +4,6 @@
  */
 #include "mesh/endpoint.h"
 
-#include <math.h>
-#include <sched.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -175,68 +173,4 @@ const char *np_endpoint_meta(const struct np_endpoint *e, const char *key)
         if (strcmp(e->meta[i].key, key) == 0) return e->meta[i].value;
     }
     return NULL;
-}
-
-void np_endpoint_begin(struct np_endpoint *e)
-{
-    atomic_fetch_add_explicit(&e->stats->active, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&e->stats->total, 1, memory_order_relaxed);
-}
-
-/* How much of an average is left after the time since its last sample. */
-static double decay(int64_t since, int64_t now)
-{
-    int64_t dt = now > since ? now - since : 0;
-    return exp(-(double)dt / (double)NP_EWMA_DECAY_NS);
-}
-
-static void sample(struct np_stats *s, bool failed, double latency, int64_t now)
-{
-    long long last = atomic_load_explicit(&s->last_ns, memory_order_relaxed);
-    double ewma = atomic_load_explicit(&s->ewma_ns, memory_order_relaxed);
-    double peak = atomic_load_explicit(&s->peak_ns, memory_order_relaxed);
-    double cost = latency;
-    double w = last ? decay(last, now) : 0;
-
-    if (failed) {
-        double base = peak > NP_PEAK_SEED_NS ? peak : NP_PEAK_SEED_NS;
-        double penalty = fmin(base * NP_PEAK_FAIL_FACTOR, NP_PEAK_FAIL_MAX_NS);
-        cost = fmax(latency, penalty);
-    }
-    peak = cost > peak ? cost : peak * w + cost * (1 - w);
-    /* A fast failure says nothing of how long an answer takes. */
-    if (!failed) {
-        ewma = ewma > 0 ? ewma * w + latency * (1 - w) : latency;
-        atomic_store_explicit(&s->ewma_ns, ewma, memory_order_relaxed);
-    }
-    atomic_store_explicit(&s->peak_ns, peak, memory_order_relaxed);
-    atomic_store_explicit(&s->last_ns, now ? now : 1, memory_order_relaxed);
-}
-
-void np_endpoint_end(struct np_endpoint *e, enum np_outcome outcome, int64_t latency_ns,
-                     int64_t now)
-{
-    struct np_stats *s = e->stats;
-    atomic_fetch_sub_explicit(&s->active, 1, memory_order_relaxed);
-    if (outcome == NP_OUTCOME_CANCELED) return;
-    bool failed = outcome == NP_OUTCOME_FAILED;
-    if (failed) atomic_fetch_add_explicit(&s->errors, 1, memory_order_relaxed);
-    if (latency_ns < 0 && !failed) return;
-    while (atomic_flag_test_and_set_explicit(&s->sampling, memory_order_acquire))
-        sched_yield(); /* a few additions, elsewhere */
-    sample(s, failed, latency_ns > 0 ? (double)latency_ns : 0, now);
-    atomic_flag_clear_explicit(&s->sampling, memory_order_release);
-}
-
-double np_endpoint_ewma(const struct np_endpoint *e)
-{
-    return atomic_load_explicit(&e->stats->ewma_ns, memory_order_relaxed);
-}
-
-double np_endpoint_cost(const struct np_endpoint *e, int64_t now)
-{
-    long long last = atomic_load_explicit(&e->stats->last_ns, memory_order_relaxed);
-    if (last == 0) return NP_PEAK_SEED_NS;
-    double peak = atomic_load_explicit(&e->stats->peak_ns, memory_order_relaxed);
-    return fmax(peak * decay(last, now), 1.0);
 }

@@ -34,10 +34,17 @@ static void *lines(size_t size)
     return np_calloc(1, (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
 }
 
+static void stats_init(struct np_stats *s, unsigned refs)
+{
+    atomic_init(&s->refs, refs);
+    atomic_init(&s->success, 1.0);
+    np_quantile_init(&s->latency, 0.95, NP_LATENCY_WINDOW_NS, NP_LATENCY_MIN_COUNT);
+}
+
 struct np_stats *np_stats_new(void)
 {
     struct np_stats *s = lines(sizeof *s);
-    if (s != NULL) atomic_init(&s->refs, 1);
+    if (s != NULL) stats_init(s, 1);
     return s;
 }
 
@@ -115,7 +122,7 @@ static struct shared *add(struct np_stats_table *t, const char *key, size_t n)
         np_free(s);
         return NULL;
     }
-    atomic_init(&s->stats.refs, 0);
+    stats_init(&s->stats, 0);
     s->stats.shared = true;
     s->table = t;
     s->key_len = n;

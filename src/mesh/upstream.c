@@ -87,10 +87,10 @@ enum neap_err np_upstream_pick(struct np_upstream *u, const struct np_pick_ctx *
     return np_balancer_pick(u->balancer, ctx, now, out);
 }
 
-void np_upstream_release(struct np_upstream *u, struct np_endpoint *e, enum np_outcome outcome,
-                         int64_t latency_ns, int64_t now)
+void np_upstream_release(struct np_upstream *u, struct np_endpoint *e, const struct np_result *r,
+                         int64_t now)
 {
-    np_balancer_release(u->balancer, e, outcome, latency_ns, now);
+    np_balancer_release(u->balancer, e, r, now);
 }
 
 const struct np_snapshot *np_upstream_endpoints(struct np_upstream *u)

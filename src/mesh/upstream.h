@@ -25,8 +25,8 @@ void np_upstream_free(struct np_upstream *u); /* NULL is allowed */
  * memory, the pick goes on with what was known, and the next one tries again. */
 NEAP_MUST_CHECK enum neap_err np_upstream_pick(struct np_upstream *u, const struct np_pick_ctx *ctx,
                                                int64_t now, struct np_endpoint **out);
-void np_upstream_release(struct np_upstream *u, struct np_endpoint *e, enum np_outcome outcome,
-                         int64_t latency_ns, int64_t now);
+void np_upstream_release(struct np_upstream *u, struct np_endpoint *e, const struct np_result *r,
+                         int64_t now);
 /* The endpoints the next pick chooses from, borrowed until then. */
 const struct np_snapshot *np_upstream_endpoints(struct np_upstream *u);
 

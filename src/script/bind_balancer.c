@@ -48,12 +48,13 @@ static struct balancer *check_open(lua_State *L)
 static void give_back(struct balancer *b, struct np_endpoint *e, enum np_outcome outcome,
                       int64_t latency, int64_t now)
 {
+    struct np_result r = np_result_of(outcome, latency);
     if (b->up != NULL) {
-        np_upstream_release(b->up, e, outcome, latency, now);
+        np_upstream_release(b->up, e, &r, now);
     } else if (b->lb != NULL) {
-        np_balancer_release(b->lb, e, outcome, latency, now);
+        np_balancer_release(b->lb, e, &r, now);
     } else {
-        np_endpoint_end(e, outcome, latency, now);
+        np_endpoint_end(e, &r, now);
         np_endpoint_unref(e);
     }
 }
@@ -355,7 +356,8 @@ static int core_finish(lua_State *L)
     int64_t latency = -1;
     enum np_outcome outcome = read_outcome(L, 2, &latency);
     struct np_endpoint *e = take_pick(L, 1);
-    np_endpoint_end(e, outcome, latency, now_of(L));
+    struct np_result r = np_result_of(outcome, latency);
+    np_endpoint_end(e, &r, now_of(L));
     np_endpoint_unref(e);
     return 0;
 }

@@ -111,7 +111,6 @@ static int push_seconds(lua_State *L, double ns)
 
 static int push_field(lua_State *L, const struct np_endpoint *e, enum field f)
 {
-    const struct np_stats *s = e->stats;
     switch (f) {
     case F_ID:
         return push_text(L, e->id);
@@ -137,9 +136,9 @@ static int push_field(lua_State *L, const struct np_endpoint *e, enum field f)
     case F_ACTIVE:
         return push_count(L, np_endpoint_active(e));
     case F_TOTAL:
-        return push_count(L, atomic_load_explicit(&s->total, memory_order_relaxed));
+        return push_count(L, np_endpoint_total(e));
     case F_ERRORS:
-        return push_count(L, atomic_load_explicit(&s->errors, memory_order_relaxed));
+        return push_count(L, np_endpoint_errors(e));
     case F_EWMA:
         return push_seconds(L, np_endpoint_ewma(e));
     case F_COST:
@@ -190,8 +189,9 @@ static int endpoint_gc(lua_State *L)
 {
     struct np_endpoint_view *v = lua_touserdata(L, 1);
     if (v->e == NULL) return 0;
+    struct np_result r = np_result_of(NP_OUTCOME_CANCELED, -1);
     for (; v->picks > 0; v->picks--) {
-        np_endpoint_end(v->e, NP_OUTCOME_CANCELED, -1, 0);
+        np_endpoint_end(v->e, &r, 0);
         np_endpoint_unref(v->e);
     }
     np_endpoint_unref(v->e);

@@ -29,7 +29,7 @@ static unsigned turn_with(struct np_balancer *b, const struct np_pick_ctx *ctx)
     struct np_endpoint *e = NULL;
     assert_ok(np_balancer_pick(b, ctx, S, &e));
     unsigned n = number(e);
-    np_balancer_release(b, e, NP_OUTCOME_OK, -1, S);
+    release_with(b, e, NP_OUTCOME_OK, -1, S);
     return n;
 }
 
@@ -126,10 +126,10 @@ static void a_pick_is_counted_until_released(void **state)
     assert_ok(np_balancer_pick(b, NULL, S, &y));
     assert_int_equal(np_endpoint_active(x), 2);
     assert_int_equal(b->inflight, 2);
-    np_balancer_release(b, x, NP_OUTCOME_FAILED, 1, S);
-    np_balancer_release(b, y, NP_OUTCOME_OK, S, S);
+    release_with(b, x, NP_OUTCOME_FAILED, 1, S);
+    release_with(b, y, NP_OUTCOME_OK, S, S);
     assert_int_equal(np_endpoint_active(set->endpoints[0]), 0);
-    assert_int_equal(atomic_load(&set->endpoints[0]->stats->errors), 1);
+    assert_int_equal(np_endpoint_errors(set->endpoints[0]), 1);
     assert_true(np_endpoint_ewma(set->endpoints[0]) == 1e9);
     assert_int_equal(b->inflight, 0);
     drop(b, set);
@@ -146,7 +146,7 @@ static void an_endpoint_in_use_outlives_its_set(void **state)
     np_snapshot_unref(set);
     assert_ok(np_balancer_update(b, none));
     assert_int_equal(e->id[0], 'e');
-    np_balancer_release(b, e, NP_OUTCOME_OK, 1, S);
+    release_with(b, e, NP_OUTCOME_OK, 1, S);
     drop(b, none);
 }
 
@@ -286,7 +286,7 @@ static void p2c_avoids_the_busy(void **state)
     np_endpoint_begin(set->endpoints[4]);
     count_turns(b, NULL, 10000, seen);
     assert_int_equal(seen[4], 0); /* the other of any two is less busy */
-    np_endpoint_end(set->endpoints[4], NP_OUTCOME_CANCELED, -1, S);
+    end_with(set->endpoints[4], NP_OUTCOME_CANCELED, -1, S);
     drop(b, set);
 }
 
@@ -307,7 +307,7 @@ static void p2c_keeps_the_fullest_low(void **state)
             if (n > fullest[p2c]) fullest[p2c] = n;
         }
         for (int i = 0; i < 500; i++)
-            np_balancer_release(b, picked[i], NP_OUTCOME_OK, 1, S);
+            release_with(b, picked[i], NP_OUTCOME_OK, 1, S);
         drop(b, set);
     }
     assert_in_range(fullest[1], 2, 3);
@@ -372,7 +372,7 @@ static void least_request_with_weights_follows_them_and_the_load(void **state)
 static void sample(struct np_endpoint *e, enum np_outcome outcome, int64_t latency, int64_t now)
 {
     np_endpoint_begin(e);
-    np_endpoint_end(e, outcome, latency, now);
+    end_with(e, outcome, latency, now);
 }
 
 static void peak_ewma_prefers_the_fast(void **state)
@@ -400,7 +400,7 @@ static void peak_ewma_prefers_the_fast(void **state)
         struct np_pick_ctx ctx = {.exclude = set->endpoints, .nexclude = 2};
         assert_ok(np_balancer_pick(b, &ctx, 31 * S, &e));
         assert_int_equal(number(e), 2);
-        np_balancer_release(b, e, NP_OUTCOME_CANCELED, -1, 31 * S);
+        release_with(b, e, NP_OUTCOME_CANCELED, -1, 31 * S);
     }
     drop(b, set);
 }
@@ -420,7 +420,7 @@ static void peak_ewma_comes_back_to_who_failed(void **state)
         assert_ok(np_balancer_pick(b, NULL, now, &e));
         back = number(e) == 0;
         assert_false(back && second < 20);
-        np_balancer_release(b, e, NP_OUTCOME_OK, NP_NS_PER_MS, now);
+        release_with(b, e, NP_OUTCOME_OK, NP_NS_PER_MS, now);
     }
     assert_true(back);
     drop(b, set);

@@ -26,7 +26,7 @@ static void one_address_has_one_truth(void **state)
     np_endpoint_begin(mine);
     assert_int_equal(np_endpoint_active(yours), 1);
     assert_int_equal(np_endpoint_active(other), 0);
-    np_endpoint_end(mine, NP_OUTCOME_OK, S, S);
+    end_with(mine, NP_OUTCOME_OK, S, S);
     assert_true(np_endpoint_ewma(yours) == (double)S);
     assert_true(np_endpoint_same(mine, yours));
     np_endpoint_unref(mine);
@@ -109,7 +109,7 @@ static void *come_and_go(void *arg)
         if (np_endpoint_new(&d, NULL, &e, NULL)) return arg;
         if (np_endpoint_share_stats(e, t, false)) return arg;
         np_endpoint_begin(e);
-        np_endpoint_end(e, NP_OUTCOME_OK, S, S);
+        end_with(e, NP_OUTCOME_OK, S, S);
         np_endpoint_unref(e);
     }
     return NULL;
@@ -129,7 +129,7 @@ static void threads_come_and_go(void **state)
         pthread_join(threads[i], &failed);
         assert_null(failed);
     }
-    assert_int_equal(atomic_load(&e->stats->total), USERS * ROUNDS);
+    assert_int_equal(np_endpoint_total(e), USERS * ROUNDS);
     assert_int_equal(np_endpoint_active(e), 0);
     np_endpoint_unref(e);
     for (int i = 0; i < USERS; i++) /* and with nobody who keeps it: it is made and freed */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "mesh/balancer.h"
 #include "mesh/registry.h"
 
 #define S NP_NS_PER_SEC
@@ -53,6 +54,20 @@ static inline struct np_snapshot *set_without(const struct np_snapshot *set, siz
     }
     assert_ok(np_snapshot_new(v, n, 0, &out));
     return out;
+}
+
+/* A request that was begun or picked ends. */
+static inline void end_with(struct np_endpoint *e, enum np_outcome outcome, int64_t latency,
+                            int64_t now)
+{
+    struct np_result r = np_result_of(outcome, latency);
+    np_endpoint_end(e, &r, now);
+}
+static inline void release_with(struct np_balancer *b, struct np_endpoint *e,
+                                enum np_outcome outcome, int64_t latency, int64_t now)
+{
+    struct np_result r = np_result_of(outcome, latency);
+    np_balancer_release(b, e, &r, now);
 }
 
 static inline struct np_registration reg_make(const char *service, const char *id,

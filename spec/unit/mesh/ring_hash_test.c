@@ -23,7 +23,7 @@ static unsigned owner(struct np_balancer *b, unsigned key)
     struct np_pick_ctx ctx = {.has_hash = true, .hash = np_pick_hash(text, (size_t)n)};
     assert_ok(np_balancer_pick(b, &ctx, S, &e));
     unsigned number = (unsigned)strtoul(e->id + 1, NULL, 10);
-    np_balancer_release(b, e, NP_OUTCOME_OK, -1, S);
+    release_with(b, e, NP_OUTCOME_OK, -1, S);
     return number;
 }
 
@@ -120,9 +120,9 @@ static void a_retry_goes_to_the_next_and_stays_there(void **state)
         assert_ok(np_balancer_pick(b, &ctx, S, &third));
         assert_ptr_not_equal(first, second);
         assert_ptr_equal(second, third);
-        np_balancer_release(b, first, NP_OUTCOME_OK, -1, S);
-        np_balancer_release(b, second, NP_OUTCOME_OK, -1, S);
-        np_balancer_release(b, third, NP_OUTCOME_OK, -1, S);
+        release_with(b, first, NP_OUTCOME_OK, -1, S);
+        release_with(b, second, NP_OUTCOME_OK, -1, S);
+        release_with(b, third, NP_OUTCOME_OK, -1, S);
     }
     np_balancer_free(b);
     np_snapshot_unref(set);
@@ -140,7 +140,7 @@ static void without_a_key_it_is_random(void **state)
         struct np_endpoint *e = NULL;
         assert_ok(np_balancer_pick(b, NULL, S, &e));
         seen[strtoul(e->id + 1, NULL, 10)]++;
-        np_balancer_release(b, e, NP_OUTCOME_OK, -1, S);
+        release_with(b, e, NP_OUTCOME_OK, -1, S);
     }
     for (int i = 0; i < 4; i++)
         assert_in_range(seen[i], 600, 1400);
@@ -164,7 +164,7 @@ static void a_load_factor_bounds_a_hot_key(void **state)
         }
     }
     for (unsigned i = 0; i < 200; i++)
-        np_balancer_release(b, held[i], NP_OUTCOME_OK, -1, S);
+        release_with(b, held[i], NP_OUTCOME_OK, -1, S);
     np_balancer_free(b);
     np_snapshot_unref(set);
 }

@@ -20,7 +20,8 @@ static const char *next(struct np_upstream *u, char buf[32])
     enum neap_err err = np_upstream_pick(u, NULL, S, &e);
     if (err != NEAP_OK) return neap_err_name(err);
     snprintf(buf, 32, "%s", e->id);
-    np_upstream_release(u, e, NP_OUTCOME_OK, 1, S);
+    struct np_result r = np_result_of(NP_OUTCOME_OK, 1);
+    np_upstream_release(u, e, &r, S);
     return buf;
 }
 

@@ -1,0 +1,155 @@
+/* What a request that ended adds to its endpoint's statistics (see endpoint.h).
+ *
+ * All of it happens under the flag `sampling`, so that a release costs one atomic operation and
+ * plain stores, and no sample is lost between threads. It is held for some ten nanoseconds.
+ */
+#include <math.h>
+#include <sched.h>
+
+#include "mesh/endpoint.h"
+
+/* Shares of one in so many samples, at least, in the average of successes. */
+#define SUCCESS_SAMPLES 64.0
+
+#define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
+#define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
+#define ADD(field, n) SET(field, GET(field) + (n)) /* by who holds the flag */
+
+static void lock(struct np_stats *s)
+{
+    while (atomic_flag_test_and_set_explicit(&s->sampling, memory_order_acquire))
+        sched_yield(); /* a few additions, elsewhere */
+}
+
+static void unlock(struct np_stats *s)
+{
+    atomic_flag_clear_explicit(&s->sampling, memory_order_release);
+}
+
+/* How much of an average is left after the time since its last sample: e^-x, for small x by its
+ * series, right within 1e-8. */
+static double decay(int64_t since, int64_t now)
+{
+    if (now <= since) return 1;
+    double x = (double)(now - since) * (1.0 / (double)NP_EWMA_DECAY_NS);
+    if (x > 1.0 / 16) return exp(-x);
+    return 1 - x * (1 - x * (1.0 / 2 - x * (1.0 / 6 - x * (1.0 / 24))));
+}
+
+/* What a failure counts as, at least. The row of failures is counted already. */
+static double penalty(const struct np_stats *s, const struct np_result *r)
+{
+    if (r->retry_after_ns > 0) return fmin((double)r->retry_after_ns, NP_PEAK_RETRY_MAX_NS);
+    double cost = GET(s->ewma_ns);
+    if (cost <= 0) cost = NP_PEAK_SEED_NS;
+    unsigned row = GET(s->consecutive_5xx);
+    do {
+        cost *= NP_PEAK_FAIL_FACTOR;
+    } while (row-- > 1 && cost < NP_PEAK_FAIL_MAX_NS);
+    return fmin(cost, NP_PEAK_FAIL_MAX_NS);
+}
+
+static void sample_latency(struct np_stats *s, const struct np_result *r, int64_t now)
+{
+    bool failed = r->outcome == NP_OUTCOME_FAILED;
+    double latency = r->latency_ns > 0 ? (double)r->latency_ns : 0;
+    double cost = failed ? fmax(latency, penalty(s, r)) : latency;
+    long long last = GET(s->last_ns);
+    double peak = GET(s->peak_ns);
+    double w = last ? decay(last, now) : 0;
+
+    SET(s->peak_ns, cost > peak ? cost : peak * w + cost * (1 - w));
+    SET(s->last_ns, now ? now : 1);
+    if (failed) return; /* a fast failure says nothing of how long an answer takes */
+    double ewma = GET(s->ewma_ns);
+    SET(s->ewma_ns, ewma > 0 ? ewma * w + latency * (1 - w) : latency);
+    np_quantile_add(&s->latency, r->latency_ns, now);
+}
+
+static void count_failure(struct np_stats *s, enum np_fault fault)
+{
+    ADD(s->errors, 1);
+    if (fault == NP_FAULT_OVERLOAD) {
+        atomic_fetch_add_explicit(&s->interval_success, 1, memory_order_relaxed);
+        SET(s->consecutive_5xx, 0);
+    } else {
+        ADD(s->consecutive_5xx, 1);
+    }
+    bool gateway = fault == NP_FAULT_GATEWAY || fault == NP_FAULT_LOCAL;
+    SET(s->consecutive_gateway, gateway ? GET(s->consecutive_gateway) + 1 : 0);
+    SET(s->consecutive_local, fault == NP_FAULT_LOCAL ? GET(s->consecutive_local) + 1 : 0);
+}
+
+static void count_success(struct np_stats *s)
+{
+    atomic_fetch_add_explicit(&s->interval_success, 1, memory_order_relaxed);
+    SET(s->consecutive_5xx, 0);
+    SET(s->consecutive_gateway, 0);
+    SET(s->consecutive_local, 0);
+}
+
+static void sample_success(struct np_stats *s, bool failed, int64_t now)
+{
+    double share = fmax(1 - decay(GET(s->last_ns), now), 1 / SUCCESS_SAMPLES);
+    SET(s->success, GET(s->success) * (1 - share) + (failed ? 0 : share));
+}
+
+void np_endpoint_end(struct np_endpoint *e, const struct np_result *r, int64_t now)
+{
+    struct np_stats *s = e->stats;
+    bool failed = r->outcome == NP_OUTCOME_FAILED;
+    lock(s);
+    SET(s->bytes_in, GET(s->bytes_in) + r->bytes_in);
+    SET(s->bytes_out, GET(s->bytes_out) + r->bytes_out);
+    if (r->outcome != NP_OUTCOME_CANCELED) {
+        atomic_fetch_add_explicit(&s->interval_total, 1, memory_order_relaxed);
+        if (failed) {
+            count_failure(s, r->fault);
+        } else {
+            count_success(s);
+        }
+        sample_success(s, failed, now);
+        if (failed || r->latency_ns >= 0) sample_latency(s, r, now);
+    }
+    atomic_store_explicit(&s->ended, GET(s->ended) + 1, memory_order_release);
+    unlock(s);
+}
+
+double np_endpoint_ewma(const struct np_endpoint *e)
+{
+    return GET(e->stats->ewma_ns);
+}
+
+double np_endpoint_p95(const struct np_endpoint *e)
+{
+    return np_quantile_cached(&e->stats->latency);
+}
+
+double np_endpoint_success(const struct np_endpoint *e)
+{
+    return GET(e->stats->success);
+}
+
+double np_endpoint_cost(const struct np_endpoint *e, int64_t now)
+{
+    long long last = GET(e->stats->last_ns);
+    if (last == 0) return NP_PEAK_SEED_NS;
+    return fmax(GET(e->stats->peak_ns) * decay(last, now), 1.0);
+}
+
+void np_endpoint_report(struct np_endpoint *e, double qps, double eps, double utilization,
+                        int64_t now)
+{
+    struct np_stats *s = e->stats;
+    /* Written so that a NaN says nothing. */
+    if (!(qps > 0 && utilization > 0 && eps >= 0)) return;
+    if (now == 0) now = 1;
+    lock(s);
+    long long last = GET(s->reported_ns);
+    if (last == 0 || now - last > NP_REPORT_GAP_NS) SET(s->report_since_ns, now);
+    SET(s->report_qps, qps);
+    SET(s->report_eps, eps);
+    SET(s->report_utilization, utilization);
+    SET(s->reported_ns, now);
+    unlock(s);
+}
