@@ -21,11 +21,6 @@
 #define NP_PRIORITIES 16 /* levels; metadata "priority" of an endpoint, 0 (default) is used first \
                           */
 
-enum np_slow_start_curve {
-    NP_SLOW_START_ENVOY, /* weight · max(min, t^(1/aggression)) */
-    NP_SLOW_START_LINEAR /* HAProxy's: weight · max(min, t) */
-};
-
 struct np_selector_options {
     double panic_threshold;  /* share available below which all are used; default 0.5, 0: never */
     double overprovisioning; /* health · this, capped at 1, is a level's load; default 1.4 */
