@@ -1,6 +1,6 @@
 /* The stream over a libuv handle.
  *
- * A write costs one system call and no memory while the kernel takes it all (uv_try_write). What it
+ * A write costs one system call and no memory while the kernel takes it all (try_write). What it
  * does not take is swapped into `sending`, which does not move while a uv_write of a part of it is
  * under way; each part's end first tries the rest at once again. One thread, the loop's.
  */
@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -18,25 +20,77 @@ enum {
     MAX_IOV = 64,          /* slices passed to the kernel at once */
     PART = 256 << 10,      /* bytes of one uv_write: the grain of progress */
     KEEP_BLOCK = 64 << 10, /* bytes of an empty block that are kept */
+    MAX_READS = 32,        /* full buffers of one stream before others get their share */
 };
 
-static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
+/* The system calls as they are: libc's are points where a thread may be cancelled, which costs a
+ * program with threads two atomic operations each, and nobody cancels a loop's thread. */
+static ssize_t sys_recv(int fd, void *p, size_t n)
 {
-    struct np_uvstream *u = h->data;
-    buf->base = u->s.loop->read_buf;
-    buf->len = NP_READ_BUF_SIZE;
+    return syscall(SYS_recvfrom, fd, p, n, MSG_DONTWAIT, NULL, NULL);
 }
 
-static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf)
+static ssize_t sys_send(int fd, const struct iovec *v, size_t n)
+{
+    if (n == 1)
+        return syscall(SYS_sendto, fd, v->iov_base, v->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT, NULL,
+                       0);
+    struct msghdr m = {.msg_iov = (struct iovec *)v, .msg_iovlen = n};
+    return syscall(SYS_sendmsg, fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static int fd_of(const struct np_uvstream *u)
+{
+    uv_os_fd_t fd;
+    return uv_fileno(&u->uv.handle, &fd) < 0 ? -1 : fd;
+}
+
+/* None, which makes libuv ask on_read for bytes: it reads by itself. */
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
+{
+    (void)h;
+    (void)suggested;
+    *buf = (uv_buf_t){.base = NULL, .len = 0};
+}
+
+/* -1, EAGAIN when there is nothing yet. */
+static ssize_t receive(struct np_uvstream *u, char *p, size_t size)
+{
+    int fd = fd_of(u);
+    ssize_t n;
+    do
+        n = sys_recv(fd, p, size);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+/* There is something to read (n is UV_ENOBUFS); or libuv itself has failed. */
+static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *none)
 {
     struct np_uvstream *u = h->data;
-    if (n > 0) {
-        np_stream_received(&u->s, buf->base, (size_t)n);
-    } else if (n == UV_EOF) {
-        uv_read_stop(h);
-        np_stream_received_end(&u->s);
-    } else if (n < 0) {
-        np_stream_failed(&u->s, np_err_from_uv((int)n));
+    char *buf = u->s.loop->read_buf;
+    (void)none;
+    if (n != UV_ENOBUFS) {
+        if (n < 0) np_stream_failed(&u->s, np_err_from_uv((int)n));
+        return;
+    }
+    for (int i = 0; i < MAX_READS && u->s.reading && u->s.state == NP_STREAM_OPEN; i++) {
+        n = receive(u, buf, NP_READ_BUF_SIZE);
+        if (n > 0) {
+            np_stream_received(&u->s, buf, (size_t)n);
+            /* Behind our own end the peer's may be there already: nothing may wake us for it. */
+            if ((size_t)n < NP_READ_BUF_SIZE && !u->s.shut_sent) return;
+        } else if (n == 0) {
+            uv_read_stop(h);
+            np_stream_received_end(&u->s);
+            return;
+        } else {
+            if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+            enum neap_err err = np_err_from_errno(errno);
+            uv_read_stop(h);
+            np_stream_failed(&u->s, err);
+            return;
+        }
     }
 }
 
@@ -52,16 +106,18 @@ static void op_read_stop(struct np_stream *s)
 
 /* Writing. */
 
-static enum neap_err try_write(struct np_uvstream *u, const uv_buf_t *bufs, unsigned n,
+/* What the kernel takes at once; libuv has nothing under way. */
+static enum neap_err try_write(struct np_uvstream *u, const struct iovec *v, size_t n,
                                size_t *taken)
 {
-    int rc = uv_try_write(&u->uv.stream, bufs, n);
-    if (rc >= 0)
-        *taken = (size_t)rc;
-    else if (rc == UV_EAGAIN)
-        *taken = 0;
-    else
-        return np_err_from_uv(rc);
+    int fd = fd_of(u);
+    ssize_t rc;
+    do
+        rc = sys_send(fd, v, n);
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS)
+        return np_err_from_errno(errno);
+    *taken = rc < 0 ? 0 : (size_t)rc;
     return NEAP_OK;
 }
 
@@ -84,14 +140,14 @@ static enum neap_err op_write(struct np_stream *s, const struct np_slice *v, siz
                               size_t *taken)
 {
     if (s->more && nv == 1) return write_more(np_uvstream_of(s), v, taken);
-    uv_buf_t bufs[MAX_IOV];
+    struct iovec bufs[MAX_IOV];
     size_t done = 0;
     for (size_t i = 0; i < nv;) {
         unsigned n = 0;
         size_t want = 0;
         for (; n < MAX_IOV && i < nv; i++) {
             if (v[i].n == 0) continue;
-            bufs[n++] = (uv_buf_t){.base = (char *)v[i].p, .len = v[i].n};
+            bufs[n++] = (struct iovec){.iov_base = (char *)v[i].p, .iov_len = v[i].n};
             want += v[i].n;
         }
         size_t got = 0;
@@ -158,12 +214,12 @@ static enum neap_err write_on(struct np_uvstream *u)
             if (np_buf_len(&u->s.out) == 0) return NEAP_OK;
             take_queue(u);
         }
-        uv_buf_t buf = {.base = (char *)np_buf_data(b), .len = np_buf_len(b)};
+        struct iovec buf = {.iov_base = (char *)np_buf_data(b), .iov_len = np_buf_len(b)};
         size_t taken = 0;
         enum neap_err err = try_write(u, &buf, 1, &taken);
         if (err) return err;
         sent(u, taken);
-        if (taken < buf.len) return write_part(u);
+        if (taken < buf.iov_len) return write_part(u);
     }
 }
 
