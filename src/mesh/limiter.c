@@ -356,13 +356,19 @@ struct np_limit np_limiter_reserve(struct np_limiter *l, double cost, int64_t ma
     return np_limiter_report(&t, ok);
 }
 
-void np_limiter_give_back(struct np_limiter *l, double cost, uint64_t ticket)
+void np_limiter_state_give_back(const struct np_limiter_rule *r, atomic_ullong state[2],
+                                double cost, uint64_t ticket)
 {
     struct np_terms t;
     unsigned long long word = ticket;
-    np_terms_load(&l->rule.terms[word & 1], &t);
+    np_terms_load(&r->terms[word & 1], &t);
     if (ticket == 0 || t.algorithm == NP_SLIDING_WINDOW) return;
     uint64_t back = ticket - (np_limiter_units(&t, cost) << 1);
-    atomic_compare_exchange_strong_explicit(&l->state[0], &word, back, memory_order_acq_rel,
+    atomic_compare_exchange_strong_explicit(&state[0], &word, back, memory_order_acq_rel,
                                             memory_order_relaxed);
+}
+
+void np_limiter_give_back(struct np_limiter *l, double cost, uint64_t ticket)
+{
+    np_limiter_state_give_back(&l->rule, l->state, cost, ticket);
 }

@@ -61,6 +61,9 @@ void np_limiter_state_init(const struct np_limiter_rule *r, unsigned which, int6
 enum np_take { NP_TAKE_NO, NP_TAKE_OK, NP_TAKE_AGAIN };
 bool np_limiter_take(const struct np_limiter_rule *r, atomic_ullong state[2], double cost,
                      int64_t patience, bool probe, int64_t now, struct np_taken *t);
+/* Takes `cost` back if nothing else came since. A ticket of 0 is none. */
+void np_limiter_state_give_back(const struct np_limiter_rule *r, atomic_ullong state[2],
+                                double cost, uint64_t ticket);
 struct np_limit np_limiter_report(const struct np_taken *t, bool ok);
 /* From terms[word & 1] to the other ones, which are written already. */
 void np_limiter_state_move(const struct np_limiter_rule *r, atomic_ullong state[2], int64_t now);
