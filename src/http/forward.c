@@ -271,6 +271,8 @@ enum neap_err np_http_forward_start(struct np_http_client *client, struct np_htt
     f->done = done;
     f->arg = arg;
     f->plan = o->compress;
+    f->began = np_loop_hrtime();
+    f->head_took = -1;
     f->hold = o->hold;
     f->on_held = o->on_held;
     err = np_http_client_call(client, &r, &call_handler, f, &f->call, info);

@@ -14,6 +14,7 @@ struct gate {
     const struct np_http_header *changes;
     size_t nchanges;
     int port; /* instead of the peer's */
+    int64_t began;
 };
 
 static void on_done(void *arg, const struct np_http_forwarded *how)
@@ -21,6 +22,8 @@ static void on_done(void *arg, const struct np_http_forwarded *how)
     struct gate *g = arg;
     g->dones++;
     g->how = *how;
+    assert_true(how->status ? how->head_took >= 0 : how->head_took == -1);
+    assert_true(how->head_took <= np_loop_hrtime() - g->began); /* a span, not a moment */
     g->f = NULL;
     snprintf(g->why, sizeof g->why, "%s", how->why ? how->why : "");
     np_loop_stop(&g->site.f->loop);
@@ -36,6 +39,7 @@ static void on_request(struct np_http_exchange *x, void *arg)
     o.request.headers = g->changes;
     o.request.nheaders = g->nchanges;
     g->site.requests++;
+    g->began = np_loop_hrtime();
     x->user = g;
     np_loop_stop(&g->site.f->loop);
     assert_ok(np_http_forward_start(g->client, x, &o, on_done, g, &g->f, NULL));
