@@ -44,7 +44,7 @@ struct np_pair {
 enum np_outcome {
     NP_OUTCOME_OK,
     NP_OUTCOME_FAILED,  /* counted as an error */
-    NP_OUTCOME_CANCELED /* the caller went away: neither an error nor a latency sample */
+    NP_OUTCOME_CANCELED /* the caller went away: neither an error nor a sample of its latency */
 };
 
 /* What kind of failure it was; detectors and breakers tell them apart. */
@@ -60,7 +60,8 @@ enum np_fault {
 struct np_result {
     enum np_outcome outcome;
     enum np_fault fault;
-    int64_t latency_ns;     /* below 0: not measured */
+    int64_t latency_ns;     /* below 0: not measured; of a canceled one: it took at least so long,
+                               which the cost learns from, and nothing else */
     int64_t retry_after_ns; /* the peer asked to be left alone so long; 0: it did not */
     uint64_t bytes_in, bytes_out;
 };

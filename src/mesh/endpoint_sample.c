@@ -49,17 +49,31 @@ static double penalty(const struct np_stats *s, const struct np_result *r)
     return fmin(cost, NP_PEAK_FAIL_MAX_NS);
 }
 
+/* Gives how much is left of what the averages were. */
+static double sample_peak(struct np_stats *s, double cost, int64_t now)
+{
+    long long last = GET(s->last_ns);
+    double peak = GET(s->peak_ns);
+    double w = last ? decay(last, now) : 0;
+    SET(s->peak_ns, cost > peak ? cost : peak * w + cost * (1 - w));
+    SET(s->last_ns, now ? now : 1);
+    return w;
+}
+
+/* A canceled request would have taken at least so long. As a sample that is never too much: the
+ * cost grows with each sample's length, and without one it sinks. */
+static void sample_bound(struct np_stats *s, int64_t latency_ns, int64_t now)
+{
+    double least = GET(s->last_ns) ? 0 : NP_PEAK_SEED_NS;
+    (void)sample_peak(s, fmax((double)latency_ns, least), now);
+}
+
 static void sample_latency(struct np_stats *s, const struct np_result *r, int64_t now)
 {
     bool failed = r->outcome == NP_OUTCOME_FAILED;
     double latency = r->latency_ns > 0 ? (double)r->latency_ns : 0;
     double cost = failed ? fmax(latency, penalty(s, r)) : latency;
-    long long last = GET(s->last_ns);
-    double peak = GET(s->peak_ns);
-    double w = last ? decay(last, now) : 0;
-
-    SET(s->peak_ns, cost > peak ? cost : peak * w + cost * (1 - w));
-    SET(s->last_ns, now ? now : 1);
+    double w = sample_peak(s, cost, now);
     if (failed) return; /* a fast failure says nothing of how long an answer takes */
     double ewma = GET(s->ewma_ns);
     SET(s->ewma_ns, ewma > 0 ? ewma * w + latency * (1 - w) : latency);
@@ -110,6 +124,8 @@ void np_endpoint_end(struct np_endpoint *e, const struct np_result *r, int64_t n
         }
         sample_success(s, failed, now);
         if (failed || r->latency_ns >= 0) sample_latency(s, r, now);
+    } else if (r->latency_ns >= 0) {
+        sample_bound(s, r->latency_ns, now);
     }
     atomic_store_explicit(&s->ended, GET(s->ended) + 1, memory_order_release);
     unlock(s);

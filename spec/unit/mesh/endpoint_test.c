@@ -146,6 +146,25 @@ static void the_average_forgets_with_time(void **state)
     np_endpoint_unref(e);
 }
 
+/* A black hole that others' answers always beat, or whose callers always lose patience. */
+static void the_cost_learns_from_who_gave_up_waiting(void **state)
+{
+    struct np_endpoint *e = endpoint_make("x", "a:1", 1);
+    (void)state;
+    answer(e, NP_OUTCOME_CANCELED, 1, S); /* nothing is known by that */
+    assert_true(np_endpoint_cost(e, S) == NP_PEAK_SEED_NS);
+    answer(e, NP_OUTCOME_CANCELED, 700 * NP_NS_PER_MS, 2 * S);
+    assert_true(np_endpoint_cost(e, 2 * S) == 7e8);
+    answer(e, NP_OUTCOME_CANCELED, -1, 3 * S);
+    assert_true(np_endpoint_cost(e, 2 * S) == 7e8);
+    /* It is not better for having been given up soon. */
+    double before = np_endpoint_cost(e, 4 * S);
+    answer(e, NP_OUTCOME_CANCELED, 1, 4 * S);
+    assert_true(np_endpoint_cost(e, 4 * S) >= before);
+    assert_true(np_endpoint_ewma(e) == 0);
+    np_endpoint_unref(e);
+}
+
 static void the_cost_jumps_up_and_comes_down_slowly(void **state)
 {
     struct np_endpoint *e = endpoint_make("x", "a:1", 1);
@@ -236,6 +255,7 @@ int main(void)
         cmocka_unit_test(equality_is_of_every_field),
         cmocka_unit_test(counts_requests_and_errors),
         cmocka_unit_test(the_average_forgets_with_time),
+        cmocka_unit_test(the_cost_learns_from_who_gave_up_waiting),
         cmocka_unit_test(the_cost_jumps_up_and_comes_down_slowly),
         cmocka_unit_test(a_fast_failure_costs),
         cmocka_unit_test(threads_may_share_it),
