@@ -1,6 +1,7 @@
 /* What a handler returned becomes the answer; see bind_http_answer.h. */
 #include "script/bind_http_answer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 
 #define TEXT "text/plain; charset=utf-8"
 #define JSON "application/json"
+#define MAX_RETRY_AFTER 86400 /* seconds; nobody waits for longer */
 
 /* The status for an error: what the request's body lacked, or what a gateway would say of it. */
 static int status_of(const struct np_http_req *r, enum neap_err err)
@@ -72,14 +74,35 @@ bool np_http_answer_blames_client(struct np_task *t)
     return status >= 400 && status < 500;
 }
 
-void np_http_answer_plain(struct np_http_exchange *x, int status)
+/* Seconds that an error asks to be left alone (its `retry_after`), rounded up; 0: it does not. */
+static int retry_after_given(lua_State *L, int idx)
 {
-    static const struct np_http_header head[] = {{{"Content-Type", 12}, {JSON, sizeof JSON - 1}},
-                                                 {{"Retry-After", 11}, {"1", 1}}};
-    char body[96];
+    if (!lua_istable(L, idx) || !lua_checkstack(L, 2)) return 0;
+    idx = lua_absindex(L, idx);
+    lua_pushliteral(L, "retry_after");
+    lua_rawget(L, idx);
+    lua_Number seconds = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
+    lua_pop(L, 1);
+    if (!(seconds > 0)) return 0;
+    return seconds < MAX_RETRY_AFTER ? (int)ceil(seconds) : MAX_RETRY_AFTER;
+}
+
+/* `after`: seconds for Retry-After, which a 503 always has; 0: a second there, none elsewhere. */
+static void answer_plain(struct np_http_exchange *x, int status, int after)
+{
+    char body[96], seconds[16];
+    if (status == 503 && after == 0) after = 1;
+    int len = snprintf(seconds, sizeof seconds, "%d", after);
+    const struct np_http_header head[] = {{{"Content-Type", 12}, {JSON, sizeof JSON - 1}},
+                                          {{"Retry-After", 11}, {seconds, (size_t)len}}};
     const char *what = status == 500 ? "internal error" : np_http_reason(status);
     int n = snprintf(body, sizeof body, "{\"error\":\"%s\"}", what);
-    if (np_http_respond(x, status, head, status == 503 ? 2 : 1, body, (size_t)n)) np_http_abort(x);
+    if (np_http_respond(x, status, head, after > 0 ? 2 : 1, body, (size_t)n)) np_http_abort(x);
+}
+
+void np_http_answer_plain(struct np_http_exchange *x, int status)
+{
+    answer_plain(x, status, 0);
 }
 
 void np_http_answer_failure(struct np_task *t, struct np_http_exchange *x,
@@ -90,9 +113,11 @@ void np_http_answer_failure(struct np_task *t, struct np_http_exchange *x,
         return;
     }
     np_task_error(t);
-    int status = np_stop_is(t->co, -2) ? 500 : status_for(t->co, -2, r);
+    bool stopped = np_stop_is(t->co, -2);
+    int status = stopped ? 500 : status_for(t->co, -2, r);
+    int after = stopped ? 0 : retry_after_given(t->co, -2);
     lua_pop(t->co, 2);
-    np_http_answer_plain(x, status);
+    answer_plain(x, status, after);
 }
 
 static void log_returned_error(struct np_http_req *r, lua_State *L, int idx)
@@ -109,12 +134,22 @@ static void log_returned_error(struct np_http_req *r, lua_State *L, int idx)
 static int answer_error(lua_State *L, struct np_http_req *r, int err)
 {
     int status = status_for(L, err, r);
+    int after = retry_after_given(L, err);
     if (status == 500) log_returned_error(r, L, err);
     struct np_http_exchange *x = r->x;
     r->answered = true;
     np_http_req_detach(r, NEAP_ECLOSED);
-    np_http_answer_plain(x, status);
+    answer_plain(x, status, after);
     return 0;
+}
+
+void np_http_answer_error(struct np_log *log, struct np_http_exchange *x, enum neap_err err,
+                          const char *why)
+{
+    int status = status_of(NULL, err);
+    if (status == 500)
+        np_logf(log, NP_LOG_ERROR, "%s: %s", neap_err_name(err), why ? why : "");
+    answer_plain(x, status, 0);
 }
 
 static int nothing_more(lua_State *L, int status, lua_KContext ctx)

@@ -26,6 +26,10 @@ void np_http_answer_failure(struct np_task *t, struct np_http_exchange *x,
  * worth a line in the log. The failure box is on top of the task's stack. Does not raise. */
 bool np_http_answer_blames_client(struct np_task *t);
 
+/* The answer to an error where no script is left, as if the handler had returned it. */
+void np_http_answer_error(struct np_log *log, struct np_http_exchange *x, enum neap_err err,
+                          const char *why);
+
 /* A short JSON answer of neap's own: {"error":"reason"}. */
 void np_http_answer_plain(struct np_http_exchange *x, int status);
 
