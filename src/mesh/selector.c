@@ -430,7 +430,10 @@ void np_selector_release(struct np_selector *s, struct np_endpoint *e, bool tria
                          const struct np_result *r, int64_t now)
 {
     np_endpoint_end(e, r, now);
-    if (trial) np_trial_end(e, r, now);
+    if (trial) {
+        np_trial_end(e, r, now);
+        s->recheck_at = now; /* it may be available now */
+    }
     if (s->ops->release != NULL) {
         struct np_balancer *b = balancer_of(s, e);
         if (b != NULL) s->ops->release(b, e, r);
