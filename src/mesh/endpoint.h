@@ -79,8 +79,11 @@ enum np_health {
     NP_HEALTH_DRAINING = 2,  /* it is to get no new ones */
 };
 
+#define NP_PENDING 11 /* latencies that wait to go into the histogram: what a line has room for */
+
 /* Whoever holds `sampling` may write what is marked (s); all else is changed by atomic operations.
- * Everything may be read at any time. What a pick reads stands in the first line of cache. */
+ * Everything may be read at any time. The first line of cache has what a pick reads, the second
+ * what a release writes; the histogram is touched once in NP_PENDING releases. */
 struct np_stats {
     atomic_ullong begun;        /* requests */
     atomic_ullong ended;        /* (s) … of those */
@@ -93,18 +96,23 @@ struct np_stats {
     atomic_uchar health;        /* of enum np_health; 0: well */
     atomic_bool on_trial;       /* after an ejection: a request is trying it out */
     atomic_flag sampling;
+    atomic_uint hint; /* where it stands in the set that it was picked from last, maybe */
+
+    atomic_ullong errors;              /* (s) requests that failed */
+    _Atomic(double) success;           /* (s) moving average of the share that went well */
+    atomic_ullong bytes_in, bytes_out; /* (s) */
+    /* (s) Failures in a row, as Envoy counts them: what gave no answer counts as a gateway failure,
+     * and that as a 5xx; an overload (429) is an answer, and ends a row as a success does. */
+    atomic_uint consecutive_5xx, consecutive_gateway, consecutive_local;
+    /* (s) For intervals of outlier detection, each of which begins where the last one ended: of
+     * what was not canceled. An overload is a success. The first is changed first. */
+    atomic_uint interval_total, interval_success;
+    atomic_uchar npending;       /* (s) */
+    uint8_t pending[NP_PENDING]; /* (s) their buckets */
 
     bool shared; /* it stands in a table, see endpoint_stats.h */
     atomic_uint refs;
     atomic_uint ejections; /* so far; outlier detection lets it sink again */
-    atomic_ullong errors;  /* (s) requests that failed */
-    /* (s) Failures in a row, as Envoy counts them: what gave no answer counts as a gateway failure,
-     * and that as a 5xx; an overload (429) is an answer, and ends a row as a success does. */
-    atomic_uint consecutive_5xx, consecutive_gateway, consecutive_local;
-    /* In this interval of outlier detection, which sets them back. An overload is a success. */
-    atomic_uint interval_total, interval_success;
-    _Atomic(double) success; /* (s) moving average of the share that went well, see below */
-    atomic_ullong bytes_in, bytes_out; /* (s) */
     /* (s) The endpoint's own report of its load, see np_endpoint_report. */
     _Atomic(double) report_qps, report_eps, report_utilization;
     atomic_llong reported_ns;     /* the newest one; 0 for none */
@@ -114,9 +122,9 @@ struct np_stats {
 
 struct np_endpoint {
     atomic_uint refs;
-    uint16_t port; /* 0 with a path */
     uint32_t weight;
     struct np_stats *stats;
+    uint16_t port; /* 0 with a path */
     const char *id;
     const char *service;
     const char *address; /* canonical text, see address.h */
