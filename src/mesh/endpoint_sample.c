@@ -6,7 +6,7 @@
 #include <math.h>
 #include <sched.h>
 
-#include "mesh/endpoint.h"
+#include "mesh/endpoint_cost.h"
 
 /* Shares of one in so many samples, at least, in the average of successes. */
 #define SUCCESS_SAMPLES 64.0
@@ -26,16 +26,6 @@ static void unlock(struct np_stats *s)
     atomic_flag_clear_explicit(&s->sampling, memory_order_release);
 }
 
-/* How much of an average is left after the time since its last sample: e^-x, for small x by its
- * series, right within 1e-8. */
-static double decay(int64_t since, int64_t now)
-{
-    if (now <= since) return 1;
-    double x = (double)(now - since) * (1.0 / (double)NP_EWMA_DECAY_NS);
-    if (x > 1.0 / 16) return exp(-x);
-    return 1 - x * (1 - x * (1.0 / 2 - x * (1.0 / 6 - x * (1.0 / 24))));
-}
-
 /* What a failure counts as, at least. The row of failures is counted already. */
 static double penalty(const struct np_stats *s, const struct np_result *r)
 {
@@ -49,84 +39,101 @@ static double penalty(const struct np_stats *s, const struct np_result *r)
     return fmin(cost, NP_PEAK_FAIL_MAX_NS);
 }
 
-/* Gives how much is left of what the averages were. */
-static double sample_peak(struct np_stats *s, double cost, int64_t now)
+/* `left` is how much is left of what the averages were. */
+static void sample_peak(struct np_stats *s, double cost, double left, int64_t now)
 {
-    long long last = GET(s->last_ns);
     double peak = GET(s->peak_ns);
-    double w = last ? decay(last, now) : 0;
-    SET(s->peak_ns, cost > peak ? cost : peak * w + cost * (1 - w));
+    SET(s->peak_ns, cost > peak ? cost : peak * left + cost * (1 - left));
     SET(s->last_ns, now ? now : 1);
-    return w;
 }
 
 /* A canceled request would have taken at least so long. As a sample that is never too much: the
  * cost grows with each sample's length, and without one it sinks. */
-static void sample_bound(struct np_stats *s, int64_t latency_ns, int64_t now)
+static void sample_bound(struct np_stats *s, int64_t latency_ns, double left, int64_t now)
 {
     double least = GET(s->last_ns) ? 0 : NP_PEAK_SEED_NS;
-    (void)sample_peak(s, fmax((double)latency_ns, least), now);
+    sample_peak(s, fmax((double)latency_ns, least), left, now);
 }
 
-static void sample_latency(struct np_stats *s, const struct np_result *r, int64_t now)
+/* Waits with others until there are enough of them. */
+static void sample_quantile(struct np_stats *s, int64_t latency_ns, int64_t now)
 {
-    bool failed = r->outcome == NP_OUTCOME_FAILED;
-    double latency = r->latency_ns > 0 ? (double)r->latency_ns : 0;
-    double cost = failed ? fmax(latency, penalty(s, r)) : latency;
-    double w = sample_peak(s, cost, now);
-    if (failed) return; /* a fast failure says nothing of how long an answer takes */
+    unsigned n = GET(s->npending);
+    s->pending[n++] = (uint8_t)np_quantile_bucket(latency_ns);
+    if (n == NP_PENDING) {
+        np_quantile_add_buckets(&s->latency, s->pending, n, now);
+        n = 0;
+    }
+    SET(s->npending, (unsigned char)n);
+}
+
+static void sample_latency(struct np_stats *s, int64_t latency_ns, double left, int64_t now)
+{
+    double latency = (double)latency_ns;
     double ewma = GET(s->ewma_ns);
-    SET(s->ewma_ns, ewma > 0 ? ewma * w + latency * (1 - w) : latency);
-    np_quantile_add(&s->latency, r->latency_ns, now);
+    sample_peak(s, latency, left, now);
+    SET(s->ewma_ns, ewma > 0 ? ewma * left + latency * (1 - left) : latency);
+    sample_quantile(s, latency_ns, now);
 }
 
 static void count_failure(struct np_stats *s, enum np_fault fault)
 {
-    ADD(s->errors, 1);
-    if (fault == NP_FAULT_OVERLOAD) {
-        atomic_fetch_add_explicit(&s->interval_success, 1, memory_order_relaxed);
-        SET(s->consecutive_5xx, 0);
-    } else {
-        ADD(s->consecutive_5xx, 1);
-    }
+    bool overload = fault == NP_FAULT_OVERLOAD;
     bool gateway = fault == NP_FAULT_GATEWAY || fault == NP_FAULT_LOCAL;
+    ADD(s->errors, 1);
+    SET(s->consecutive_5xx, overload ? 0 : GET(s->consecutive_5xx) + 1);
     SET(s->consecutive_gateway, gateway ? GET(s->consecutive_gateway) + 1 : 0);
     SET(s->consecutive_local, fault == NP_FAULT_LOCAL ? GET(s->consecutive_local) + 1 : 0);
 }
 
-static void count_success(struct np_stats *s)
+static void end_row(struct np_stats *s)
 {
-    atomic_fetch_add_explicit(&s->interval_success, 1, memory_order_relaxed);
     SET(s->consecutive_5xx, 0);
     SET(s->consecutive_gateway, 0);
     SET(s->consecutive_local, 0);
 }
 
-static void sample_success(struct np_stats *s, bool failed, int64_t now)
+static void count(struct np_stats *s, const struct np_result *r, double left)
 {
-    double share = fmax(1 - decay(GET(s->last_ns), now), 1 / SUCCESS_SAMPLES);
+    bool failed = r->outcome == NP_OUTCOME_FAILED;
+    ADD(s->interval_total, 1);
+    if (!failed || r->fault == NP_FAULT_OVERLOAD) {
+        unsigned n = GET(s->interval_success) + 1;
+        atomic_store_explicit(&s->interval_success, n, memory_order_release);
+    }
+    if (failed) {
+        count_failure(s, r->fault);
+    } else if (GET(s->consecutive_5xx) != 0) {
+        end_row(s);
+    }
+    double share = fmax(1 - left, 1 / SUCCESS_SAMPLES);
     SET(s->success, GET(s->success) * (1 - share) + (failed ? 0 : share));
+}
+
+static void sample(struct np_stats *s, const struct np_result *r, int64_t now)
+{
+    long long last = GET(s->last_ns);
+    double left = last ? np_decay(last, now) : 0;
+    if (r->outcome == NP_OUTCOME_CANCELED) {
+        if (r->latency_ns >= 0) sample_bound(s, r->latency_ns, left, now);
+        return;
+    }
+    count(s, r, last ? left : 1);
+    if (r->outcome == NP_OUTCOME_FAILED) {
+        /* A fast failure says nothing of how long an answer takes. */
+        sample_peak(s, fmax((double)r->latency_ns, penalty(s, r)), left, now);
+    } else if (r->latency_ns >= 0) {
+        sample_latency(s, r->latency_ns, left, now);
+    }
 }
 
 void np_endpoint_end(struct np_endpoint *e, const struct np_result *r, int64_t now)
 {
     struct np_stats *s = e->stats;
-    bool failed = r->outcome == NP_OUTCOME_FAILED;
     lock(s);
     SET(s->bytes_in, GET(s->bytes_in) + r->bytes_in);
     SET(s->bytes_out, GET(s->bytes_out) + r->bytes_out);
-    if (r->outcome != NP_OUTCOME_CANCELED) {
-        atomic_fetch_add_explicit(&s->interval_total, 1, memory_order_relaxed);
-        if (failed) {
-            count_failure(s, r->fault);
-        } else {
-            count_success(s);
-        }
-        sample_success(s, failed, now);
-        if (failed || r->latency_ns >= 0) sample_latency(s, r, now);
-    } else if (r->latency_ns >= 0) {
-        sample_bound(s, r->latency_ns, now);
-    }
+    sample(s, r, now);
     atomic_store_explicit(&s->ended, GET(s->ended) + 1, memory_order_release);
     unlock(s);
 }
@@ -148,9 +155,7 @@ double np_endpoint_success(const struct np_endpoint *e)
 
 double np_endpoint_cost(const struct np_endpoint *e, int64_t now)
 {
-    long long last = GET(e->stats->last_ns);
-    if (last == 0) return NP_PEAK_SEED_NS;
-    return fmax(GET(e->stats->peak_ns) * decay(last, now), 1.0);
+    return np_stats_cost(e->stats, now);
 }
 
 void np_endpoint_report(struct np_endpoint *e, double qps, double eps, double utilization,

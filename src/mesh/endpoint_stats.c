@@ -14,6 +14,9 @@
 
 #define CACHE_LINE 64u
 
+_Static_assert(offsetof(struct np_stats, errors) == CACHE_LINE, "what a pick reads: a line");
+_Static_assert(offsetof(struct np_stats, shared) <= 2 * CACHE_LINE, "what a release writes");
+
 struct np_stats_table {
     pthread_mutex_t lock;
     struct np_map map; /* key → struct shared */
@@ -28,10 +31,21 @@ struct shared {
     char key[];
 };
 
-/* Whole cache lines, so that two endpoints' counters share none but at their edges. */
+/* Beginning with a pair of lines of cache (which some processors fetch together), so that two
+ * endpoints' counters share none. Where malloc's block begins stands before it. */
 static void *lines(size_t size)
 {
-    return np_calloc(1, (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    char *block = np_calloc(1, sizeof(void *) + 2 * CACHE_LINE - 1 + size);
+    if (block == NULL) return NULL;
+    uintptr_t at = (uintptr_t)block + sizeof(void *) + 2 * CACHE_LINE - 1;
+    void **p = (void **)(at / (2 * CACHE_LINE) * (2 * CACHE_LINE));
+    p[-1] = block;
+    return p;
+}
+
+static void free_lines(void *p)
+{
+    np_free(((void **)p)[-1]);
 }
 
 static void stats_init(struct np_stats *s, unsigned refs)
@@ -100,7 +114,7 @@ static void shared_unref(struct shared *s)
         return;
     }
     np_map_remove(&t->map, s->key, s->key_len);
-    np_free(s);
+    free_lines(s);
     drop_table(t);
 }
 
@@ -109,7 +123,7 @@ void np_stats_unref(struct np_stats *s)
     if (s->shared) {
         shared_unref(np_container_of(s, struct shared, stats));
     } else if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1) {
-        np_free(s);
+        free_lines(s);
     }
 }
 
@@ -119,7 +133,7 @@ static struct shared *add(struct np_stats_table *t, const char *key, size_t n)
     struct shared *s = lines(sizeof *s + n);
     if (s == NULL) return NULL;
     if (np_map_set(&t->map, key, n, s, NULL) != NEAP_OK) {
-        np_free(s);
+        free_lines(s);
         return NULL;
     }
     stats_init(&s->stats, 0);

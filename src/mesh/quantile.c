@@ -16,7 +16,7 @@
 
 enum { RENEW_SHARE = 16, RENEW_MOST = 64 };
 
-static unsigned bucket_of(int64_t ns)
+unsigned np_quantile_bucket(int64_t ns)
 {
     double x = (double)ns / FIRST_NS;
     uint64_t bits;
@@ -81,11 +81,26 @@ void np_quantile_add(struct np_quantile *h, int64_t ns, int64_t now)
     if (ns < 0) return;
     turn(h, now);
     unsigned young = atomic_load_explicit(&h->young, memory_order_relaxed);
-    atomic_fetch_add_explicit(&h->buckets[young][bucket_of(ns)], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&h->buckets[young][np_quantile_bucket(ns)], 1, memory_order_relaxed);
     unsigned long long count = 1 + atomic_fetch_add_explicit(&h->count, 1, memory_order_relaxed);
     unsigned seen = 1 + atomic_fetch_add_explicit(&h->seen, 1, memory_order_relaxed);
     unsigned long long enough = count / RENEW_SHARE;
     if (seen >= RENEW_MOST || seen >= enough) renew(h, count);
+}
+
+/* Others may turn or renew, but none adds, so that plain additions do. */
+void np_quantile_add_buckets(struct np_quantile *h, const uint8_t *buckets, unsigned n, int64_t now)
+{
+    turn(h, now);
+    unsigned young = atomic_load_explicit(&h->young, memory_order_relaxed);
+    for (unsigned i = 0; i < n; i++) {
+        _Atomic(uint32_t) *b = &h->buckets[young][buckets[i]];
+        uint32_t was = atomic_load_explicit(b, memory_order_relaxed);
+        atomic_store_explicit(b, was + 1, memory_order_relaxed);
+    }
+    unsigned long long count = n + atomic_fetch_add_explicit(&h->count, n, memory_order_relaxed);
+    unsigned seen = n + atomic_fetch_add_explicit(&h->seen, n, memory_order_relaxed);
+    if (seen >= RENEW_MOST || seen >= count / RENEW_SHARE) renew(h, count);
 }
 
 double np_quantile_at(const struct np_quantile *h, double q)

@@ -13,8 +13,9 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define NP_QUANTILE_BUCKETS 128 /* 1 µs … about 170 s by a factor of 1.16; the ends take the rest \
-                                 */
+#define NP_QUANTILE_BUCKETS                                                  \
+    128 /* 1 µs … about 170 s by a factor of 1.16; the ends take the rest \
+         */
 #define NP_QUANTILE_ERROR 0.08 /* of the value, half a bucket */
 
 struct np_quantile {
@@ -33,6 +34,11 @@ void np_quantile_init(struct np_quantile *h, double q, int64_t window_ns, uint32
 /* Below 0 is ignored. Renews the cached value now and then: after 1/16 of the samples it rests on,
  * at least every 64 of them. */
 void np_quantile_add(struct np_quantile *h, int64_t ns, int64_t now);
+/* The same in two steps: which bucket `ns` (0 or more) falls in, and adding what fell in some. One
+ * thread at a time may be adding so. */
+unsigned np_quantile_bucket(int64_t ns);
+void np_quantile_add_buckets(struct np_quantile *h, const uint8_t *buckets, unsigned n,
+                             int64_t now);
 /* Any quantile, by a scan; 0 while there is no sample. */
 double np_quantile_at(const struct np_quantile *h, double q);
 /* The cached one in ns; 0 while there are fewer than min_count samples. */
