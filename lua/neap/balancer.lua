@@ -144,7 +144,9 @@ local function scripted(policy, opts)
   end
   local source, err = core.new("p2c", inner)
   if not source then return nil, err end
-  local self = setmetatable({ source = source, policy = policy, faults = 0 }, Scripted)
+  -- `lone`: how a request ends is nobody's business but the endpoint's (see core.finish)
+  local lone = policy.release == nil
+  local self = setmetatable({ source = source, policy = policy, faults = 0, lone = lone }, Scripted)
   if policy.init then
     self.state = policy.init(opts.config)
   else

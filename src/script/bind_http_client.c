@@ -63,6 +63,11 @@ static struct np_http_client *client_of(lua_State *L, struct np_script *s)
     return s->http;
 }
 
+struct np_http_client *np_lcall_client(lua_State *L)
+{
+    return client_of(L, np_script_of(L));
+}
+
 static const struct np_opt pool_spec[] = {
     {"max_connections", NP_OPT_SIZE, offsetof(struct np_http_client_options, max_per_origin), 0, 0},
     {"max_idle", NP_OPT_SIZE, offsetof(struct np_http_client_options, max_idle_per_origin), 0, 0},

@@ -48,6 +48,8 @@ NEAP_MUST_CHECK enum neap_err np_lcall_way(lua_State *L, struct np_http_request 
                                            struct np_http_proxy *proxy,
                                            struct np_http_client **client,
                                            struct neap_errinfo *info);
+/* The pool that calls have which name none. */
+struct np_http_client *np_lcall_client(lua_State *L);
 /* Makes the types in a state; the module's table is on top. */
 void np_lcall_open(lua_State *L);
 

@@ -45,6 +45,9 @@ struct np_http_req {
 
 enum { NP_HTTP_REQ_CODING = 4 };
 
+/* bind_http_server.c: what a request's task runs, below the handler. */
+int np_http_run_request(lua_State *L);
+
 /* Creates the handle for `x` and pushes it; sets x->user. */
 struct np_http_req *np_http_req_push(lua_State *L, struct np_http_exchange *x, struct np_task *t);
 /* Cuts the handle off its exchange, wakes whoever waits on it with `why`. Does not raise. */

@@ -69,8 +69,8 @@ static void on_unborn_done(struct np_task *t, bool ok, int nresults)
     np_task_log_error(t);
 }
 
-/* What a request's task runs. Its `arg` is the exchange, and then the request. */
-static int run_request(lua_State *L)
+/* Its `arg` is the exchange, and then the request. */
+int np_http_run_request(lua_State *L)
 {
     struct np_task *t = np_script_of(L)->sched.current;
     struct np_http_exchange *x = t->arg;
@@ -103,7 +103,7 @@ static void on_request(struct np_http_exchange *x, void *arg)
         return;
     }
     struct np_task *t =
-        ls->script ? np_task_new_c(ls->script, run_request, NULL, NULL, "request") : NULL;
+        ls->script ? np_task_new_c(ls->script, np_http_run_request, NULL, NULL, "request") : NULL;
     if (!t) {
         np_http_answer_plain(x, 503);
         return;

@@ -162,9 +162,12 @@ local Held = {
 }
 
 -- The plain case, which is the hot one: a balancer's pick over plain HTTP, one attempt, nothing to change.
-local function by_balancer(req, balancer)
+-- A handler that returns what this returns need not wait for it: `forward_alone` sees to that, so this
+-- must be a tail call of whoever calls it, and so on down to the handler.
+local function by_balancer(req, balancer, lone)
   local endpoint, err = balancer:pick()
   if not endpoint then return nil, err end
+  if lone and core.forward_alone(req, endpoint, DEFAULT_TIMEOUT) then return true end
   local held <close> = setmetatable({ balancer, endpoint }, Held)
   local host, way = endpoint.host, nil
   if not host then way = { unix = endpoint.path, timeout = DEFAULT_TIMEOUT } end
@@ -172,8 +175,10 @@ local function by_balancer(req, balancer)
   held[2] = nil
   if ok then
     balancer:release(endpoint, status < 500, seconds)
+  elseif status then -- nobody was answered
+    balancer:release(endpoint, false)
   else
-    balancer:release(endpoint, status and false or nil)
+    balancer:release(endpoint)
   end
   return ok, why
 end
@@ -187,6 +192,7 @@ local function plain_balancer(through)
     if name ~= "decompress" and name ~= "max_body" then plain = false end
   end
   through.plain = plain and to.balancer or false
+  through.lone = plain and type(to.balancer) == "table" and rawget(to.balancer, "lone") == true
   return through.plain
 end
 
@@ -233,7 +239,7 @@ function M.forward(req, to, opts)
     if not to.upstream then error("to: the client has neither base nor service", 2) end
     local balancer = to.plain
     if balancer == nil then balancer = plain_balancer(to) end
-    if balancer and opts == none then return by_balancer(req, balancer) end
+    if balancer and opts == none then return by_balancer(req, balancer, to.lone) end
     return by_client(req, to, opts)
   end
   local indexable = type(to) == "table" or type(to) == "userdata"
