@@ -149,6 +149,7 @@ struct np_call {
     int64_t last_began;      /* of the attempt begun last */
     uint8_t attempts, inflight, hedges;
     uint8_t hedges_asked; /* with those that were refused */
+    uint8_t winner;       /* the number of the attempt that decided the call */
     uint8_t pass;         /* of enum np_breaker_pass */
     bool in_concurrency, decided, over;
     struct np_endpoint *tried[NP_CALL_ATTEMPTS]; /* referenced until the call ends */
