@@ -36,6 +36,7 @@ int64_t np_sim_hist_at(const struct np_sim_hist *h, double q)
     if (h->count == 0) return 0;
     uint64_t rank = (uint64_t)ceil(q * (double)h->count);
     if (rank < 1) rank = 1;
+    if (rank >= h->count) return h->max;
     uint64_t seen = 0;
     for (size_t i = 0; i < NP_HIST_BUCKETS; i++) {
         seen += h->buckets[i];
