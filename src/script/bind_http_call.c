@@ -391,8 +391,27 @@ static int response_close(lua_State *L)
     return call_close(L);
 }
 
+/* as_response(table) → the same, with a response's methods */
+static int as_response(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    luaL_setmetatable(L, RESPONSE);
+    return 1;
+}
+
+/* is_response(value) → whether a call gave it, or as_response */
+static int is_response(lua_State *L)
+{
+    luaL_getmetatable(L, RESPONSE);
+    lua_pushboolean(L, lua_getmetatable(L, 1) && lua_rawequal(L, -1, -2));
+    return 1;
+}
+
 void np_lcall_open(lua_State *L)
 {
+    static const luaL_Reg functions[] = {
+        {"as_response", as_response}, {"is_response", is_response}, {NULL, NULL}};
     static const luaL_Reg methods[] = {{"response", call_response},
                                        {"interim", call_interim},
                                        {"read", call_read},
@@ -403,6 +422,7 @@ void np_lcall_open(lua_State *L)
     static const luaL_Reg meta[] = {{"__gc", call_gc}, {"__close", call_close}, {NULL, NULL}};
     static const luaL_Reg of_response[] = {
         {"read", response_read}, {"close", response_close}, {NULL, NULL}};
+    luaL_setfuncs(L, functions, 0);
     np_type_new(L, CALL, methods, meta);
     luaL_newmetatable(L, RESPONSE);
     luaL_newlib(L, of_response);

@@ -184,9 +184,9 @@ static void read_place(lua_State *L, struct np_http_request *r)
     if (!lua_isnoneornil(L, BODY)) r->body = luaL_checklstring(L, BODY, &r->body_len);
 }
 
-/* forward(options | nil, req, host, port, target | nil, headers | nil, keep_host, body | nil,
- * method | nil, hold | nil). `options` as for request(), read for the way and the timeouts alone.
- * Answers whose status is among `hold` are not passed on: they come as false, held, status,
+/* forward(options | seconds | nil, req, host, port, target | nil, headers | nil, keep_host, body |
+ * nil, method | nil, hold | nil). `options` as for request(), read for the way and the timeouts
+ * alone. Answers whose status is among `hold` are not passed on: they come as false, held, status,
  * seconds, Retry-After's text; then held:pass() gives what this would have, or held:drop() gives
  * the request back as it was but for its body. */
 static int http_forward(lua_State *L)
@@ -201,6 +201,11 @@ static int http_forward(lua_State *L)
     struct np_http_req *r = np_http_req_check(L, REQUEST);
     if (r->x && r->answered) return np_misuse(L, "an answer was already begun");
     if (!r->x) return np_http_req_gone(L, r);
+    if (lua_type(L, OPTIONS) == LUA_TNUMBER) {
+        o.request.timeout = np_check_seconds(L, OPTIONS, DEFAULT_TIMEOUT);
+        lua_pushnil(L);
+        lua_replace(L, OPTIONS);
+    }
     if (np_lcall_way(L, &o.request, &proxy, &client, &info)) return np_fail_info(L, &info);
     read_place(L, &o.request);
     o.keep_host = lua_toboolean(L, KEEP_HOST);
