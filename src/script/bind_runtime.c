@@ -131,7 +131,8 @@ static int runtime_modules(lua_State *L)
 /* monotonic() → seconds on a clock of its own, for measuring. */
 static int runtime_monotonic(lua_State *L)
 {
-    lua_pushnumber(L, np_to_seconds(np_loop_hrtime()));
+    int64_t pretended = np_script_of(L)->pretended_now;
+    lua_pushnumber(L, np_to_seconds(pretended ? pretended : np_loop_hrtime()));
     return 1;
 }
 

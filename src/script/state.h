@@ -44,6 +44,7 @@ struct np_script {
     struct np_bus *bus;           /* the host's */
     struct np_http_client *http;  /* made at first use, by bind_http_client.c */
     struct np_rng rng;
+    int64_t pretended_now; /* the simulator's clock, while it asks a script; 0: the loop's */
     size_t memory;       /* bytes the Lua state holds */
     size_t memory_limit; /* bytes, 0 none */
     bool starved;        /* the limit refused something; see np_script_relieve */
@@ -107,6 +108,11 @@ void np_script_free(struct np_script *s);
 static inline struct np_script *np_script_of(lua_State *L)
 {
     return *(struct np_script **)lua_getextraspace(L);
+}
+/* np_loop_now for what scripts are told; ns. */
+static inline int64_t np_script_now(const struct np_script *s)
+{
+    return s->pretended_now ? s->pretended_now : np_loop_now(s->loop);
 }
 
 /* Collects garbage when the limit was met. Lua does so by itself for its own objects, but not for
