@@ -44,7 +44,8 @@ struct np_script {
     struct np_bus *bus;           /* the host's */
     struct np_http_client *http;  /* made at first use, by bind_http_client.c */
     struct np_rng rng;
-    int64_t pretended_now; /* the simulator's clock, while it asks a script; 0: the loop's */
+    /* The simulator's clock, while it asks a script; 0: the loop's. */
+    int64_t pretended_now;
     size_t memory;       /* bytes the Lua state holds */
     size_t memory_limit; /* bytes, 0 none */
     bool starved;        /* the limit refused something; see np_script_relieve */
