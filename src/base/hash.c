@@ -130,13 +130,6 @@ uint64_t np_hash_seeded(const void *data, size_t n, const uint64_t key[2])
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-uint64_t np_hash_mix(uint64_t x)
-{
-    x = (x ^ (x >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return x ^ (x >> 31);
-}
-
 void np_rng_init(struct np_rng *r, uint64_t seed)
 {
     if (seed == 0 && getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed) {
@@ -144,12 +137,6 @@ void np_rng_init(struct np_rng *r, uint64_t seed)
         seed = np_hash_mix((uint64_t)np_clock_wall()) ^ (uint64_t)(uintptr_t)r;
     }
     r->state = seed;
-}
-
-uint64_t np_rng_next(struct np_rng *r)
-{
-    r->state += UINT64_C(0x9E3779B97F4A7C15);
-    return np_hash_mix(r->state);
 }
 
 uint32_t np_rng_below(struct np_rng *r, uint32_t n)

@@ -16,14 +16,22 @@
 uint64_t np_hash_stable(const void *data, size_t n, uint64_t seed);
 uint64_t np_hash_seeded(const void *data, size_t n, const uint64_t key[2]);
 /* A well-mixed permutation of 64 bits (splitmix64's finaliser). */
-uint64_t np_hash_mix(uint64_t x);
+static inline uint64_t np_hash_mix(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return x ^ (x >> 31);
+}
 
 /* A small fast generator (splitmix64): deterministic by seed, for balancers and jitter. */
 struct np_rng {
     uint64_t state;
 };
 void np_rng_init(struct np_rng *r, uint64_t seed); /* seed 0: from the system's randomness */
-uint64_t np_rng_next(struct np_rng *r);
+static inline uint64_t np_rng_next(struct np_rng *r)
+{
+    return np_hash_mix(r->state += UINT64_C(0x9E3779B97F4A7C15));
+}
 uint32_t np_rng_below(struct np_rng *r, uint32_t n); /* 0 … n-1 without bias; n 0 gives 0 */
 double np_rng_unit(struct np_rng *r);                /* [0, 1) */
 

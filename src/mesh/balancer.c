@@ -1,4 +1,11 @@
-/* Balancers: finding policies, and what all of them share (see balancer.h). */
+/* Balancers: finding policies, and what all of them share (see balancer.h).
+ *
+ * Whoever picks gets a reference to the endpoint. So that this costs no atomic operation, and does
+ * not move the endpoint's line of cache between the workers' cores, a balancer takes references in
+ * advance and hands them out (np_slot.spare); what is released goes back among the spare ones while
+ * the endpoint stands in the set. Where it stands is remembered in its statistics, as a hint: all
+ * balancers of one snapshot agree about it.
+ */
 #include "mesh/balancer.h"
 
 #include <string.h>
@@ -17,6 +24,7 @@ static const struct np_balancer_ops *const policies[] = {
     &np_lb_ring_hash,     &np_lb_peak_ewma,
 };
 enum { POLICIES = sizeof policies / sizeof policies[0] };
+enum { SPARE = 64 }; /* references taken at a time */
 
 const struct np_balancer_ops *np_balancer_find(const char *name)
 {
@@ -64,21 +72,47 @@ fail:
     return err;
 }
 
+/* The set holds a reference to each, so none of these is the last. */
+static void drop_slots(const struct np_snapshot *set, struct np_slot *slots)
+{
+    for (size_t i = 0; slots != NULL && i < set->len; i++) {
+        if (slots[i].spare == 0) continue;
+        atomic_fetch_sub_explicit(&set->endpoints[i]->refs, slots[i].spare, memory_order_acq_rel);
+    }
+    np_free(slots);
+}
+
 void np_balancer_free(struct np_balancer *b)
 {
     if (b == NULL) return;
     if (b->ops->fini != NULL) b->ops->fini(b);
+    drop_slots(b->set, b->slots);
     np_snapshot_unref(b->set);
     np_free(b);
 }
 
+static struct np_slot *make_slots(const struct np_snapshot *set)
+{
+    struct np_slot *slots = np_calloc(set->len, sizeof *slots);
+    for (size_t i = 0; slots != NULL && i < set->len; i++) {
+        slots[i].stats = set->endpoints[i]->stats;
+        slots[i].inverse = 1 / (float)set->endpoints[i]->weight;
+    }
+    return slots;
+}
+
 enum neap_err np_balancer_update(struct np_balancer *b, struct np_snapshot *set)
 {
-    if (b->ops->update != NULL) {
-        enum neap_err err = b->ops->update(b, set);
-        if (err != NEAP_OK) return err;
+    struct np_slot *slots = make_slots(set);
+    if (slots == NULL) return NEAP_ENOMEM;
+    enum neap_err err = b->ops->update ? b->ops->update(b, set) : NEAP_OK;
+    if (err != NEAP_OK) {
+        np_free(slots);
+        return err;
     }
     struct np_snapshot *old = b->set;
+    drop_slots(old, b->slots);
+    b->slots = slots;
     b->set = np_snapshot_ref(set);
     np_snapshot_unref(old);
     return NEAP_OK;
@@ -86,38 +120,64 @@ enum neap_err np_balancer_update(struct np_balancer *b, struct np_snapshot *set)
 
 static bool all_excluded(const struct np_snapshot *set, const struct np_pick_ctx *ctx)
 {
-    if (ctx->nexclude == 0) return false;
     for (size_t i = 0; i < set->len; i++) {
-        if (!np_excluded(ctx, set->endpoints[i])) return false;
+        if (!np_excluded(ctx, set->endpoints[i]->stats)) return false;
     }
     return true;
 }
 
-enum neap_err np_balancer_pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t now,
+/* Begins a request on the endpoint at `at`, with a reference for the caller. */
+static struct np_endpoint *begin(struct np_balancer *b, size_t at)
+{
+    struct np_slot *slot = &b->slots[at];
+    struct np_stats *s = slot->stats;
+    struct np_endpoint *e = b->set->endpoints[at];
+    if (slot->spare == 0) {
+        atomic_fetch_add_explicit(&e->refs, SPARE, memory_order_relaxed);
+        slot->spare = SPARE;
+    }
+    slot->spare--;
+    b->inflight++;
+    atomic_fetch_add_explicit(&s->begun, 1, memory_order_relaxed);
+    if (atomic_load_explicit(&s->hint, memory_order_relaxed) != (unsigned)at)
+        atomic_store_explicit(&s->hint, (unsigned)at, memory_order_relaxed);
+    return e;
+}
+
+static enum neap_err pick_wary(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t now,
                                struct np_endpoint **out)
 {
     struct np_pick_ctx anyone;
-    if (ctx == NULL) ctx = &no_wishes;
-    if (b->set->len == 0) return NEAP_ENOENDPOINT;
     if (all_excluded(b->set, ctx)) {
         if (ctx->strict) return NEAP_ENOENDPOINT;
         anyone = *ctx;
         anyone.nexclude = 0;
         ctx = &anyone;
     }
-    size_t at = b->set->len == 1 ? 0 : b->ops->pick(b, ctx, now);
-    struct np_endpoint *e = np_endpoint_ref(b->set->endpoints[at]);
-    np_endpoint_begin(e);
-    b->inflight++;
-    *out = e;
+    *out = begin(b, b->set->len == 1 ? 0 : b->ops->pick(b, ctx, now));
+    return NEAP_OK;
+}
+
+enum neap_err np_balancer_pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t now,
+                               struct np_endpoint **out)
+{
+    if (ctx == NULL) ctx = &no_wishes;
+    if (b->set->len == 0) return NEAP_ENOENDPOINT;
+    if (ctx->nexclude > 0) return pick_wary(b, ctx, now, out);
+    *out = begin(b, b->set->len == 1 ? 0 : b->ops->pick(b, ctx, now));
     return NEAP_OK;
 }
 
 void np_balancer_release(struct np_balancer *b, struct np_endpoint *e, const struct np_result *r,
                          int64_t now)
 {
+    size_t at = atomic_load_explicit(&e->stats->hint, memory_order_relaxed);
     np_endpoint_end(e, r, now);
     b->inflight--;
     if (b->ops->release != NULL) b->ops->release(b, e, r);
-    np_endpoint_unref(e);
+    if (at < b->set->len && b->set->endpoints[at] == e) {
+        b->slots[at].spare++;
+    } else {
+        np_endpoint_unref(e);
+    }
 }

@@ -70,8 +70,9 @@ struct np_balancer_ops {
     /* `b` is zeroed but for ops, opts, rng and set (an empty snapshot). May be NULL. */
     enum neap_err (*init)(struct np_balancer *b);
     void (*fini)(struct np_balancer *b); /* may be NULL */
-    /* Prepares for `set`, which becomes b->set when this succeeds; on failure (NEAP_ENOMEM) all is
-     * as before. What is known of an endpoint that stays (np_endpoint_same) is kept. May be NULL.
+    /* Prepares for `set`, which becomes b->set (and b->slots its slots) when this succeeds; on
+     * failure (NEAP_ENOMEM) all is as before. What is known of an endpoint that stays
+     * (np_endpoint_same) is kept. May be NULL.
      */
     enum neap_err (*update)(struct np_balancer *b, const struct np_snapshot *set);
     /* An index into b->set, which is not empty. At least one endpoint is not excluded by `ctx`. */
@@ -80,12 +81,20 @@ struct np_balancer_ops {
     void (*release)(struct np_balancer *b, struct np_endpoint *e, const struct np_result *r);
 };
 
+/* What a pick needs of an endpoint, by its index in the set, close together. */
+struct np_slot {
+    struct np_stats *stats;
+    uint32_t spare; /* references to the endpoint that nobody holds yet, see balancer.c */
+    float inverse;  /* 1 / weight */
+};
+
 struct np_balancer {
     const struct np_balancer_ops *ops;
     struct np_balancer_options opts;
     struct np_rng rng;
     struct np_snapshot *set;
-    uint64_t inflight; /* picked here and not released yet */
+    struct np_slot *slots; /* of the set's endpoints */
+    uint64_t inflight;     /* picked here and not released yet */
 };
 
 /* By name: round_robin, weighted_round_robin, random, weighted_random, least_request, p2c,

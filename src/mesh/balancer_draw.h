@@ -1,5 +1,6 @@
-/* Drawing endpoints, for the policies. A policy's pick runs only while at least one endpoint is not
- * excluded (np_balancer_pick sees to it), so each of these finds one. They never allocate.
+/* Drawing endpoints, for the policies. A policy's pick runs only while there are two endpoints or
+ * more and at least one is not excluded (np_balancer_pick sees to it), so each of these finds one.
+ * They never allocate. What is inlined here is compiled into each policy with its own cost.
  */
 #ifndef NP_MESH_BALANCER_DRAW_H
 #define NP_MESH_BALANCER_DRAW_H
@@ -8,30 +9,87 @@
 
 #define NP_NONE ((size_t)-1)
 
-static inline bool np_excluded(const struct np_pick_ctx *ctx, const struct np_endpoint *e)
+static inline bool np_excluded(const struct np_pick_ctx *ctx, const struct np_stats *s)
 {
     for (size_t i = 0; i < ctx->nexclude; i++) {
-        if (np_endpoint_same(ctx->exclude[i], e)) return true;
+        if (ctx->exclude[i]->stats == s) return true;
     }
     return false;
+}
+
+/* 0 … n-1 from 32 random bits; none is more likely than another by more than n/2^32. */
+static inline size_t np_scale(uint32_t bits, size_t n)
+{
+    return (size_t)((uint64_t)bits * n >> 32);
+}
+
+/* The share of its weight that slow start leaves it. */
+static inline double np_slot_share(const struct np_balancer *b, size_t i, int64_t now)
+{
+    if (b->opts.slow.window_ns <= 0) return 1;
+    long long since = atomic_load_explicit(&b->slots[i].stats->since_ns, memory_order_relaxed);
+    return np_slow_start_share(&b->opts.slow, since, now);
+}
+
+/* Whether slow start lets it have the turn that has come to it. */
+static inline bool np_slot_keeps(struct np_balancer *b, size_t i, int64_t now)
+{
+    double share = np_slot_share(b, i, now);
+    return share >= 1 || np_rng_unit(&b->rng) < share;
 }
 
 /* An endpoint by equal chance, not excluded and not `skip` (NP_NONE: any); NP_NONE if there is no
  * such one. */
 size_t np_draw(struct np_balancer *b, const struct np_pick_ctx *ctx, size_t skip);
 
-/* What an endpoint would cost the next request; the smaller the better. */
-typedef double (*np_cost_fn)(const struct np_endpoint *e, int64_t now);
+/* What the endpoint at an index would cost the next request; the smaller the better. */
+typedef double (*np_cost_fn)(const struct np_balancer *b, size_t i, int64_t now);
+
+/* (active + 1) / weight. */
+static inline double np_cost_active(const struct np_balancer *b, size_t i, int64_t now)
+{
+    const struct np_slot *slot = &b->slots[i];
+    double cost = ((double)np_stats_active(slot->stats) + 1) * slot->inverse;
+    return b->opts.slow.window_ns > 0 ? cost / np_slot_share(b, i, now) : cost;
+}
+
+/* The cheaper of two draws that differ, among endpoints of which none is excluded. */
+static inline size_t np_draw_cheaper(struct np_balancer *b, np_cost_fn cost, int64_t now)
+{
+    uint64_t bits = np_rng_next(&b->rng);
+    size_t i = np_scale((uint32_t)(bits >> 32), b->set->len);
+    size_t j = np_scale((uint32_t)bits, b->set->len - 1);
+    j += j >= i;
+    __builtin_prefetch(b->slots[j].stats);
+    return cost(b, j, now) < cost(b, i, now) ? j : i;
+}
 
 /* The cheapest of so many draws ("the power of choices"). */
-size_t np_draw_cheapest(struct np_balancer *b, const struct np_pick_ctx *ctx, uint32_t choices,
-                        np_cost_fn cost, int64_t now);
+static inline size_t np_draw_cheapest(struct np_balancer *b, const struct np_pick_ctx *ctx,
+                                      np_cost_fn cost, int64_t now)
+{
+    if (b->opts.choices == 2 && ctx->nexclude == 0) return np_draw_cheaper(b, cost, now);
+    size_t best = np_draw(b, ctx, NP_NONE);
+    double best_cost = cost(b, best, now);
+    for (uint32_t i = 1; i < b->opts.choices; i++) {
+        size_t other = np_draw(b, ctx, best);
+        if (other == NP_NONE) break;
+        double c = cost(b, other, now);
+        if (c >= best_cost) continue;
+        best = other;
+        best_cost = c;
+    }
+    return best;
+}
+
 /* The cheapest of all; among equals by chance. */
 size_t np_scan_cheapest(struct np_balancer *b, const struct np_pick_ctx *ctx, np_cost_fn cost,
                         int64_t now);
-/* (active + 1) / weight. */
-double np_cost_active(const struct np_endpoint *e, int64_t now);
 /* Whether all weights are equal. */
 bool np_uniform_weights(const struct np_snapshot *set);
+
+/* For each endpoint of `set` its index in `old`, or UINT32_MAX: an array for np_free; NULL when
+ * there is no memory. O(n). */
+uint32_t *np_places_in(const struct np_snapshot *old, const struct np_snapshot *set);
 
 #endif

@@ -12,11 +12,12 @@ struct least_request {
     bool uniform;
 };
 
-static double weight(const struct np_balancer *b, const struct np_endpoint *e)
+static inline double factor(const struct np_balancer *b, size_t i, int64_t now)
 {
-    double busy = (double)np_endpoint_active(e) + 1;
+    double busy = (double)np_stats_active(b->slots[i].stats) + 1;
     double bias = b->opts.active_bias;
-    return (double)e->weight / (bias == 1.0 ? busy : pow(busy, bias));
+    double share = np_slot_share(b, i, now);
+    return share / (bias == 1.0 ? busy : pow(busy, bias));
 }
 
 static void fini(struct np_balancer *b)
@@ -27,7 +28,7 @@ static void fini(struct np_balancer *b)
 static enum neap_err update(struct np_balancer *b, const struct np_snapshot *set)
 {
     struct least_request *lr = (struct least_request *)b;
-    enum neap_err err = np_smooth_update(&lr->smooth, b->set, set);
+    enum neap_err err = np_smooth_update(&lr->smooth, b, set, true);
     if (err == NEAP_OK) lr->uniform = np_uniform_weights(set);
     return err;
 }
@@ -36,8 +37,8 @@ static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t
 {
     struct least_request *lr = (struct least_request *)b;
     if (b->opts.full_scan) return np_scan_cheapest(b, ctx, np_cost_active, now);
-    if (!lr->uniform) return np_smooth_pick(&lr->smooth, b, ctx, weight);
-    return np_draw_cheapest(b, ctx, b->opts.choices, np_cost_active, now);
+    if (!lr->uniform) return np_smooth_pick(&lr->smooth, b, ctx, factor, now);
+    return np_draw_cheapest(b, ctx, np_cost_active, now);
 }
 
 const struct np_balancer_ops np_lb_least_request = {

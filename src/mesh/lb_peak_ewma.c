@@ -2,15 +2,16 @@
  * latency is the endpoint's peak average (see endpoint.h), as Finagle and linkerd do it. */
 #include "mesh/balancer_draw.h"
 #include "mesh/balancer_policies.h"
+#include "mesh/endpoint_cost.h"
 
-static double cost(const struct np_endpoint *e, int64_t now)
+static inline double cost(const struct np_balancer *b, size_t i, int64_t now)
 {
-    return np_endpoint_cost(e, now) * np_cost_active(e, now);
+    return np_stats_cost(b->slots[i].stats, now) * np_cost_active(b, i, now);
 }
 
 static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t now)
 {
-    return np_draw_cheapest(b, ctx, b->opts.choices, cost, now);
+    return np_draw_cheapest(b, ctx, cost, now);
 }
 
 const struct np_balancer_ops np_lb_peak_ewma = {

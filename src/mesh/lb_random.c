@@ -2,10 +2,16 @@
 #include "mesh/balancer_draw.h"
 #include "mesh/balancer_policies.h"
 
+enum { TRIES = 8 }; /* to find one that slow start does not hold back */
+
 static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t now)
 {
-    (void)now;
-    return np_draw(b, ctx, NP_NONE);
+    size_t at = 0;
+    for (int i = 0; i < TRIES; i++) {
+        at = np_draw(b, ctx, NP_NONE);
+        if (np_slot_keeps(b, at, now)) break;
+    }
+    return at;
 }
 
 const struct np_balancer_ops np_lb_random = {

@@ -1,17 +1,13 @@
-/* weighted_round_robin: smooth, as nginx does it. */
+/* weighted_round_robin: smooth, as nginx does it. Who is in slow start lets some turns pass. */
 #include "mesh/balancer_policies.h"
 #include "mesh/balancer_smooth.h"
+
+enum { PASSES = 8 };
 
 struct weighted {
     struct np_balancer b;
     struct np_smooth smooth;
 };
-
-static double weight(const struct np_balancer *b, const struct np_endpoint *e)
-{
-    (void)b;
-    return e->weight;
-}
 
 static void fini(struct np_balancer *b)
 {
@@ -20,13 +16,16 @@ static void fini(struct np_balancer *b)
 
 static enum neap_err update(struct np_balancer *b, const struct np_snapshot *set)
 {
-    return np_smooth_update(&((struct weighted *)b)->smooth, b->set, set);
+    return np_smooth_update(&((struct weighted *)b)->smooth, b, set, false);
 }
 
 static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t now)
 {
-    (void)now;
-    return np_smooth_pick(&((struct weighted *)b)->smooth, b, ctx, weight);
+    struct weighted *w = (struct weighted *)b;
+    size_t at = np_smooth_pick(&w->smooth, b, ctx, NULL, now);
+    for (int i = 0; i < PASSES && !np_slot_keeps(b, at, now); i++)
+        at = np_smooth_pick(&w->smooth, b, ctx, NULL, now);
+    return at;
 }
 
 const struct np_balancer_ops np_lb_weighted_round_robin = {
