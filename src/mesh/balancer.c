@@ -121,7 +121,7 @@ enum neap_err np_balancer_update(struct np_balancer *b, struct np_snapshot *set)
 static bool all_excluded(const struct np_snapshot *set, const struct np_pick_ctx *ctx)
 {
     for (size_t i = 0; i < set->len; i++) {
-        if (!np_excluded(ctx, set->endpoints[i]->stats)) return false;
+        if (!np_excludes(ctx, set->endpoints[i]->stats)) return false;
     }
     return true;
 }

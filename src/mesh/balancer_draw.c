@@ -11,11 +11,11 @@ size_t np_draw(struct np_balancer *b, const struct np_pick_ctx *ctx, size_t skip
     size_t at = 0;
     for (int i = 0; i < TRIES; i++) {
         at = np_scale((uint32_t)(np_rng_next(&b->rng) >> 32), n);
-        if (at != skip && !np_excluded(ctx, b->slots[at].stats)) return at;
+        if (at != skip && !np_excludes(ctx, b->slots[at].stats)) return at;
     }
     /* Nearly all are excluded: the next one that is not. */
     for (size_t i = 0; i < n; i++, at = at + 1 == n ? 0 : at + 1) {
-        if (at != skip && !np_excluded(ctx, b->slots[at].stats)) return at;
+        if (at != skip && !np_excludes(ctx, b->slots[at].stats)) return at;
     }
     return NP_NONE;
 }
@@ -27,7 +27,7 @@ size_t np_scan_cheapest(struct np_balancer *b, const struct np_pick_ctx *ctx, np
     double best_cost = 0;
     uint32_t equals = 0;
     for (size_t i = 0; i < b->set->len; i++) {
-        if (np_excluded(ctx, b->slots[i].stats)) continue;
+        if (np_excludes(ctx, b->slots[i].stats)) continue;
         double c = cost(b, i, now);
         if (best != NP_NONE && c > best_cost) continue;
         /* The k-th equal takes the place with chance 1/k, so each has the same. */

@@ -9,12 +9,17 @@
 
 #define NP_NONE ((size_t)-1)
 
-static inline bool np_excluded(const struct np_pick_ctx *ctx, const struct np_stats *s)
+static inline bool np_excludes(const struct np_pick_ctx *ctx, const struct np_stats *s)
 {
     for (size_t i = 0; i < ctx->nexclude; i++) {
         if (ctx->exclude[i]->stats == s) return true;
     }
     return false;
+}
+
+static inline bool np_excluded(const struct np_pick_ctx *ctx, const struct np_endpoint *e)
+{
+    return np_excludes(ctx, e->stats);
 }
 
 /* 0 … n-1 from 32 random bits; none is more likely than another by more than n/2^32. */

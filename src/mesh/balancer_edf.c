@@ -210,7 +210,7 @@ static size_t pick_wary(struct np_edf *x, struct np_balancer *b, const struct np
     uint32_t best = NONE;
     for (size_t q = 0; q < x->nqueues; q++) {
         uint32_t last = NONE, i = x->queues[q].head;
-        while (i != NONE && np_excluded(ctx, b->slots[i].stats)) {
+        while (i != NONE && np_excludes(ctx, b->slots[i].stats)) {
             last = i;
             i = x->entries[i].next;
         }
@@ -227,7 +227,7 @@ size_t np_edf_pick(struct np_edf *x, struct np_balancer *b, const struct np_pick
     uint32_t q = x->heap[0].queue;
     uint32_t i = x->queues[q].head;
     uint32_t before = NONE;
-    bool wary = ctx->nexclude > 0 && np_excluded(ctx, b->slots[i].stats);
+    bool wary = ctx->nexclude > 0 && np_excludes(ctx, b->slots[i].stats);
     if (wary) {
         i = (uint32_t)pick_wary(x, b, ctx, &before);
         q = x->entries[i].queue;

@@ -33,7 +33,7 @@ static inline size_t np_smooth_pick_small(struct np_smooth *s, struct np_balance
     size_t best = NP_NONE;
     double total = 0, highest = 0;
     for (size_t i = 0; i < b->set->len; i++) {
-        if (ctx->nexclude > 0 && np_excluded(ctx, b->slots[i].stats)) continue;
+        if (ctx->nexclude > 0 && np_excludes(ctx, b->slots[i].stats)) continue;
         double w = factor ? s->weights[i] * factor(b, i, now) : s->weights[i];
         double standing = s->standing[i] += w;
         total += w;

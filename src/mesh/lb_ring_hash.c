@@ -125,7 +125,7 @@ static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t
     for (size_t i = 0; i < r->len; i++, at = at + 1 == r->len ? 0 : at + 1) {
         uint32_t index = r->points[at].endpoint;
         const struct np_endpoint *e = b->set->endpoints[index];
-        if (np_excluded(ctx, e->stats)) continue;
+        if (np_excludes(ctx, e->stats)) continue;
         if (np_endpoint_active(e) < ceil(limit * e->weight)) return index;
         if (home == NP_NONE) home = index;
     }

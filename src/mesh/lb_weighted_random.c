@@ -105,11 +105,11 @@ static size_t scan(struct weighted *w, const struct np_pick_ctx *ctx)
     uint64_t total = 0;
     size_t last = NP_NONE;
     for (size_t i = 0; i < set->len; i++) {
-        if (!np_excluded(ctx, w->b.slots[i].stats)) total += set->endpoints[i]->weight;
+        if (!np_excludes(ctx, w->b.slots[i].stats)) total += set->endpoints[i]->weight;
     }
     uint64_t at = (uint64_t)(np_rng_unit(&w->b.rng) * (double)total);
     for (size_t i = 0; i < set->len; i++) {
-        if (np_excluded(ctx, w->b.slots[i].stats)) continue;
+        if (np_excludes(ctx, w->b.slots[i].stats)) continue;
         last = i;
         if (at < set->endpoints[i]->weight) break;
         at -= set->endpoints[i]->weight;
@@ -123,7 +123,7 @@ static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t
     size_t found = NP_NONE;
     for (int i = 0; i < TRIES; i++) {
         size_t at = draw(w);
-        if (np_excluded(ctx, b->slots[at].stats)) continue;
+        if (np_excludes(ctx, b->slots[at].stats)) continue;
         found = at;
         if (np_slot_keeps(b, at, now)) return at;
     }
