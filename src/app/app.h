@@ -24,6 +24,17 @@ struct np_cert_args {
     bool revoke;
 };
 
+/* What `neap sim` was told. */
+struct np_sim_args {
+    const char *svg;
+    const char *seed;
+    const char *requests;
+    const char *duration;
+    const char *policy;
+    bool json;
+    bool markdown;
+};
+
 /* What the options said; strings are argv's. */
 struct np_app {
     const char *program; /* argv[0] */
@@ -52,6 +63,7 @@ struct np_app {
     bool interactive;           /* run: a REPL after the file */
     bool no_leak_check;         /* test */
     struct np_cert_args cert;
+    struct np_sim_args sim;
     bool help;
     int argc; /* what stands after the options */
     char **argv;
@@ -105,6 +117,7 @@ int np_cmd_eval(struct np_app *app);
 int np_cmd_repl(struct np_app *app);
 int np_cmd_test(struct np_app *app);
 int np_cmd_cert(struct np_app *app);
+int np_cmd_sim(struct np_app *app);
 
 /* repl.c: reads lines until their end and closes the host; the exit code. */
 int np_repl(struct np_app *app, neap_t *n);

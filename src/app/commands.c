@@ -101,6 +101,22 @@ static const struct np_option cert_options[] = {
     HELP_OPTION,
     END_OF_OPTIONS};
 
+static const struct np_option sim_options[] = {
+    TEXT("--policy", "NAMES", "only these of its policies, or others by name: default,p2c",
+         sim.policy),
+    TEXT("--seed", "N", "another seed (default: the scenario's, 1)", sim.seed),
+    TEXT("--requests", "N", "end after so many requests", sim.requests),
+    TEXT("--duration", "SECONDS", "of the virtual clock (default: the scenario's, 60)",
+         sim.duration),
+    TEXT("--svg", "DIR", "draw there latency over time, and the load of each endpoint", sim.svg),
+    {"--json", NULL, NULL, "print the results, with their time series, as JSON",
+     offsetof(struct np_app, sim.json)},
+    {"--markdown", NULL, NULL, "print the table as Markdown",
+     offsetof(struct np_app, sim.markdown)},
+    LOG_OPTIONS,
+    HELP_OPTION,
+    END_OF_OPTIONS};
+
 static const struct np_option no_options[] = {HELP_OPTION, END_OF_OPTIONS};
 
 const struct np_command np_commands[] = {
@@ -132,6 +148,11 @@ const struct np_command np_commands[] = {
      "  neap cert show FILE…            what is in certificates, keys and lists\n"
      "Files that are there stay as they are without --force. Keys are readable to you alone.\n",
      cert_options, true, np_cmd_cert},
+    {"sim", "FILE…", "run policies against a cluster that exists on paper",
+     "FILE returns a scenario: endpoints, their faults, who comes when, and policies. Each policy\n"
+     "meets the same users; a run is the same for its seed. Latencies are of all requests, where\n"
+     "one that failed counts as the timeout. ejected: rightly/wrongly. See docs/simulator.md.\n",
+     sim_options, false, np_cmd_sim},
     {"version", "", "print the version", NULL, no_options, false, NULL},
     {"help", "[COMMAND]", "print this, or what a command takes", NULL, no_options, false, NULL},
     {NULL, NULL, NULL, NULL, NULL, false, NULL}};
