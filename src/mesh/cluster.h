@@ -105,6 +105,10 @@ NEAP_MUST_CHECK enum neap_err np_cluster_rules_new(const struct np_cluster_optio
                                                    uint64_t seed, int64_t now,
                                                    struct np_cluster_rules **out,
                                                    struct neap_errinfo *info);
+/* Of those options that the rules' state goes by: clusters of one name share their rules if it is
+ * the same. The options were made by np_cluster_defaults or np_cluster_plain and changed field by
+ * field. */
+uint64_t np_cluster_rules_hash(const struct np_cluster_options *o);
 struct np_cluster_rules *np_cluster_rules_ref(struct np_cluster_rules *r);
 void np_cluster_rules_unref(struct np_cluster_rules *r); /* NULL is allowed */
 

@@ -32,10 +32,11 @@ static void defaults(struct np_cluster_options *o)
     memset(o, 0, sizeof *o);
     o->balancer = balancer;
     o->selector = selector;
-    o->outlier = np_outlier_defaults;
-    o->breaker = np_breaker_defaults;
-    o->concurrency = np_concurrency_defaults;
-    o->limiter = limiter;
+    /* Bytes between the fields too, so that equal options are equal bytes. */
+    memcpy(&o->outlier, &np_outlier_defaults, sizeof o->outlier);
+    memcpy(&o->breaker, &np_breaker_defaults, sizeof o->breaker);
+    memcpy(&o->concurrency, &np_concurrency_defaults, sizeof o->concurrency);
+    memcpy(&o->limiter, &limiter, sizeof o->limiter);
     o->retry = (struct np_retry_options){
         .attempts = 3,
         .budget = 0.2,
@@ -97,6 +98,26 @@ enum neap_err np_cluster_check(const struct np_cluster_options *o, struct neap_e
     return NEAP_OK;
 }
 
+static uint64_t mixed(uint64_t h, const void *data, size_t n)
+{
+    return np_hash_stable(data, n, h);
+}
+
+uint64_t np_cluster_rules_hash(const struct np_cluster_options *o)
+{
+    const bool on[] = {o->outlier_on, o->breaker_on, o->concurrency_on, o->limiter_on};
+    uint64_t h = mixed(0, on, sizeof on);
+    if (o->outlier_on) h = mixed(h, &o->outlier, sizeof o->outlier);
+    if (o->breaker_on) h = mixed(h, &o->breaker, sizeof o->breaker);
+    if (o->concurrency_on) h = mixed(h, &o->concurrency, sizeof o->concurrency);
+    if (o->limiter_on) h = mixed(h, &o->limiter, sizeof o->limiter);
+    h = mixed(h, &o->retry.budget, sizeof o->retry.budget);
+    h = mixed(h, &o->retry.reserve, sizeof o->retry.reserve);
+    h = mixed(h, &o->hedge.quantile, sizeof o->hedge.quantile);
+    h = mixed(h, &o->hedge.window_ns, sizeof o->hedge.window_ns);
+    return mixed(h, &o->hedge.min_samples, sizeof o->hedge.min_samples);
+}
+
 /* --- state */
 
 static void rules_free(struct np_cluster_rules *r)
@@ -132,7 +153,8 @@ static enum neap_err make_rules(struct np_cluster_rules *r, const struct np_clus
     }
     if (o->concurrency_on) {
         err = np_concurrency_new(&o->concurrency, &r->concurrency);
-        if (err != NEAP_OK) return named(info, err, "concurrency", NULL);
+        if (err != NEAP_OK)
+            return named(info, err, "concurrency", np_concurrency_problem(&o->concurrency));
     }
     if (o->limiter_on) {
         err = np_limiter_init(&r->limiter, &o->limiter, now);
