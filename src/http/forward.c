@@ -145,7 +145,7 @@ static void on_head(struct np_http_call *c, const struct np_http_head *h)
     f->status = h->status;
     f->head_took = np_loop_hrtime() - f->began;
     if (!f->x || f->err) return;
-    if (!f->hold || !np_http_statuses_has(f->hold, h->status)) {
+    if (!f->hold || f->body_begun || !np_http_statuses_has(f->hold, h->status)) {
         pass_head(f, h);
         return;
     }

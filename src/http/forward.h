@@ -35,7 +35,8 @@ struct np_http_forward_options {
     const struct np_http_header *answer_headers; /* added to the answer's head; copied */
     size_t nanswer_headers;
     const struct np_http_plan *compress; /* the answer; NULL: no. Holds until it has ended */
-    /* Answers of these are not passed on before somebody has said so: `on_held` is called when such
+    /* Answers of these, to a request of whose body nothing was sent, are not passed on before
+     * somebody has said so: `on_held` is called when such
      * a head is there, from the loop, and then np_http_forward_go or _cancel; or `done` comes
      * first. NULL: none. Lent until `done`. */
     const struct np_http_statuses *hold;
