@@ -18,13 +18,21 @@ static const struct np_balancer_options default_options = NP_BALANCER_OPTIONS_IN
 static const struct np_pick_ctx no_wishes;
 
 static const struct np_balancer_ops *const policies[] = {
-    &np_lb_round_robin,   &np_lb_weighted_round_robin,
-    &np_lb_random,        &np_lb_weighted_random,
-    &np_lb_least_request, &np_lb_p2c,
-    &np_lb_ring_hash,     &np_lb_peak_ewma,
+    &np_lb_round_robin,
+    &np_lb_weighted_round_robin,
+    &np_lb_random,
+    &np_lb_weighted_random,
+    &np_lb_least_request,
+    &np_lb_p2c,
+    &np_lb_ring_hash,
+    &np_lb_peak_ewma,
+    &np_lb_maglev,
+    &np_lb_first,
+    &np_lb_client_side_weighted,
 };
 enum { POLICIES = sizeof policies / sizeof policies[0] };
 enum { SPARE = 64 }; /* references taken at a time */
+#define UPDATE_MIN_NS INT64_C(100000000)
 
 const struct np_balancer_ops *np_balancer_find(const char *name)
 {
@@ -40,13 +48,33 @@ const struct np_balancer_ops *np_balancer_at(size_t n)
     return n < POLICIES ? policies[n] : NULL;
 }
 
-/* Written so that a NaN is refused. */
+/* Of a table's size: 3 … 2^23. */
+static bool is_prime(uint32_t n)
+{
+    if (n < 3 || n > 1u << 23 || n % 2 == 0) return false;
+    for (uint32_t d = 3; d * d <= n; d += 2) {
+        if (n % d == 0) return false;
+    }
+    return true;
+}
+
+/* Written, as the next one is, so that a NaN is refused. */
+static bool slow_start_ok(const struct np_slow_start *s)
+{
+    if (s->window_ns < 0 || !(s->min >= 0 && s->min <= 1)) return false;
+    return s->aggression > 0 && s->aggression <= 100;
+}
+
 static bool options_ok(const struct np_balancer_options *o)
 {
     if (o->choices < 1 || o->choices > 64) return false;
     if (!(o->active_bias >= 0 && o->active_bias <= 100)) return false;
     if (o->ring_points < 1 || o->ring_points > 65536) return false;
     if (o->ring_max < 1 || o->ring_max > 8u << 20) return false;
+    if (o->max_active < 1 || !is_prime(o->table_size)) return false;
+    if (!(o->error_penalty >= 0 && o->error_penalty <= 1e6)) return false;
+    if (o->blackout_ns < 0 || o->expiry_ns <= 0 || o->update_ns < UPDATE_MIN_NS) return false;
+    if (!slow_start_ok(&o->slow)) return false;
     return o->load_factor == 0 || (o->load_factor >= 1 && o->load_factor <= 1e6);
 }
 
@@ -132,6 +160,8 @@ static struct np_endpoint *begin(struct np_balancer *b, size_t at)
     struct np_slot *slot = &b->slots[at];
     struct np_stats *s = slot->stats;
     struct np_endpoint *e = b->set->endpoints[at];
+    __builtin_prefetch(e); /* the caller reads it, the release writes the statistics */
+    __builtin_prefetch(&s->errors, 1);
     if (slot->spare == 0) {
         atomic_fetch_add_explicit(&e->refs, SPARE, memory_order_relaxed);
         slot->spare = SPARE;

@@ -12,5 +12,8 @@ extern const struct np_balancer_ops np_lb_least_request;
 extern const struct np_balancer_ops np_lb_p2c;
 extern const struct np_balancer_ops np_lb_ring_hash;
 extern const struct np_balancer_ops np_lb_peak_ewma;
+extern const struct np_balancer_ops np_lb_maglev;
+extern const struct np_balancer_ops np_lb_first;
+extern const struct np_balancer_ops np_lb_client_side_weighted;
 
 #endif

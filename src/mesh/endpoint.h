@@ -224,14 +224,17 @@ static inline bool np_endpoint_try(struct np_endpoint *e)
                                                    memory_order_acq_rel, memory_order_relaxed);
 }
 /* Whether it may be given a request just now, as ejection, active checks and draining say. */
-static inline enum np_availability np_endpoint_availability(const struct np_endpoint *e,
-                                                            int64_t now)
+static inline enum np_availability np_stats_availability(const struct np_stats *s, int64_t now)
 {
-    const struct np_stats *s = e->stats;
     if (atomic_load_explicit(&s->health, memory_order_relaxed) != 0) return NP_UNAVAILABLE;
     long long until = atomic_load_explicit(&s->ejected_until, memory_order_relaxed);
     if (until == 0) return NP_AVAILABLE;
     return until > now ? NP_UNAVAILABLE : NP_TRIAL;
+}
+static inline enum np_availability np_endpoint_availability(const struct np_endpoint *e,
+                                                            int64_t now)
+{
+    return np_stats_availability(e->stats, now);
 }
 
 /* What the endpoint says of itself (ORCA): requests and errors a second, and how busy it is

@@ -3,138 +3,198 @@
  * number; a key goes to the first point at or behind its hash. So every process that knows the same
  * addresses sends a key to the same endpoint, and one that comes or goes moves its own share only.
  *
- * With a load factor a key whose endpoint is full goes on to the next one (bounded loads).
+ * The ring is cut into arcs of equal length, of which each knows its first point, so that a key's
+ * point is found in O(1): among the few of its arc. Of a point's hash 32 bits are kept, those
+ * behind the arc's number.
  */
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/alloc.h"
-#include "mesh/balancer_draw.h"
 #include "mesh/balancer_policies.h"
+#include "mesh/balancer_stable.h"
+
+enum { POINTS_PER_ARC = 4 }; /* about: half a line of cache */
 
 struct point {
-    uint64_t hash;
+    uint32_t rest;     /* of the hash */
     uint32_t endpoint; /* index in the snapshot */
+};
+struct wheel {
+    struct point *points; /* by hash */
+    uint32_t *arcs;       /* each one's first point, or where that would be; and the end */
+    size_t len;
+    unsigned bits; /* of the arcs' numbers; 1 or more */
 };
 struct ring {
     struct np_balancer b;
-    struct point *points; /* by hash */
-    size_t len;
-    uint64_t weights; /* the sum */
+    struct wheel wheel;
+    struct np_loads loads;
+};
+/* While it is made. */
+struct mark {
+    uint64_t hash;
+    uint32_t endpoint;
 };
 
-static int by_hash(const void *a, const void *b)
+static double total_weight(const struct np_snapshot *set)
 {
-    const struct point *x = a;
-    const struct point *y = b;
-    if (x->hash != y->hash) return x->hash < y->hash ? -1 : 1;
-    return x->endpoint < y->endpoint ? -1 : x->endpoint > y->endpoint;
-}
-
-static uint64_t total_weight(const struct np_snapshot *set)
-{
-    uint64_t sum = 0;
+    double sum = 0;
     for (size_t i = 0; i < set->len; i++)
         sum += set->endpoints[i]->weight;
     return sum;
 }
 
 /* Points of one endpoint. Where the ring would be too large all shrink alike; each has one. */
-static size_t points_of(const struct ring *r, const struct np_endpoint *e, uint64_t weights)
+static size_t points_of(const struct np_balancer_options *o, const struct np_endpoint *e,
+                        double weights)
 {
-    double want = (double)e->weight * r->b.opts.ring_points;
-    double all = (double)weights * r->b.opts.ring_points;
-    if (all > r->b.opts.ring_max) want *= r->b.opts.ring_max / all;
+    double want = (double)e->weight * o->ring_points;
+    double all = weights * o->ring_points;
+    if (all > o->ring_max) want *= o->ring_max / all;
     return want < 1 ? 1 : (size_t)want;
 }
 
-static void place(struct point *points, size_t n, uint32_t index, const struct np_endpoint *e)
+static size_t place(struct mark *marks, size_t n, uint32_t index, uint64_t name)
 {
-    const char *key = np_endpoint_meta(e, "hash_key");
-    if (key == NULL) key = e->address;
-    uint64_t base = np_hash_stable(key, strlen(key), 0);
     for (size_t i = 0; i < n; i++) {
-        uint64_t hash = np_hash_mix(base + i * UINT64_C(0x9e3779b97f4a7c15));
-        points[i] = (struct point){hash, index};
+        uint64_t hash = np_hash_mix(name + i * UINT64_C(0x9e3779b97f4a7c15));
+        marks[i] = (struct mark){hash, index};
     }
+    return n;
+}
+
+static bool before(const struct mark *x, const struct mark *y)
+{
+    return x->hash != y->hash ? x->hash < y->hash : x->endpoint < y->endpoint;
+}
+
+/* By arc first, and then, since each arc is short, by insertion. `arcs` is zeroed. */
+static void sort(const struct mark *marks, struct mark *sorted, struct wheel *w)
+{
+    size_t arcs = (size_t)1 << w->bits;
+    unsigned shift = 64 - w->bits;
+    for (size_t i = 0; i < w->len; i++)
+        w->arcs[(marks[i].hash >> shift) + 1]++;
+    for (size_t a = 0; a < arcs; a++)
+        w->arcs[a + 1] += w->arcs[a];
+    for (size_t i = 0; i < w->len; i++)
+        sorted[w->arcs[marks[i].hash >> shift]++] = marks[i];
+    /* Now each knows its end, which is where the next one begins. */
+    for (size_t a = arcs; a > 0; a--)
+        w->arcs[a] = w->arcs[a - 1];
+    w->arcs[0] = 0;
+    for (size_t i = 1; i < w->len; i++) {
+        struct mark v = sorted[i];
+        size_t at = i;
+        for (; at > 0 && before(&v, &sorted[at - 1]); at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = v;
+    }
+}
+
+static enum neap_err wheel_alloc(struct wheel *w, size_t len, struct mark **marks)
+{
+    w->len = len;
+    w->bits = 1;
+    while (((size_t)1 << w->bits) * POINTS_PER_ARC < len)
+        w->bits++;
+    w->points = np_alloc(len * sizeof *w->points);
+    w->arcs = np_calloc(((size_t)1 << w->bits) + 1, sizeof *w->arcs);
+    *marks = np_alloc(2 * len * sizeof **marks);
+    return w->points && w->arcs && *marks ? NEAP_OK : NEAP_ENOMEM;
+}
+
+static void wheel_fini(struct wheel *w)
+{
+    np_free(w->points);
+    np_free(w->arcs);
+    *w = (struct wheel){0};
+}
+
+static enum neap_err wheel_init(struct wheel *w, const struct np_balancer_options *o,
+                                const struct np_snapshot *set)
+{
+    struct mark *marks = NULL;
+    double weights = total_weight(set);
+    size_t len = 0, at = 0;
+    for (size_t i = 0; i < set->len; i++)
+        len += points_of(o, set->endpoints[i], weights);
+    enum neap_err err = wheel_alloc(w, len, &marks);
+    if (err != NEAP_OK) goto fail;
+    for (size_t i = 0; i < set->len; i++) {
+        size_t n = points_of(o, set->endpoints[i], weights);
+        at += place(marks + at, n, (uint32_t)i, np_stable_name(set->endpoints[i]));
+    }
+    struct mark *sorted = marks + len;
+    sort(marks, sorted, w);
+    for (size_t i = 0; i < len; i++) {
+        uint32_t rest = (uint32_t)(sorted[i].hash << w->bits >> 32);
+        w->points[i] = (struct point){rest, sorted[i].endpoint};
+    }
+    np_free(marks);
+    return NEAP_OK;
+fail:
+    np_free(marks);
+    wheel_fini(w);
+    return err;
 }
 
 static void fini(struct np_balancer *b)
 {
-    np_free(((struct ring *)b)->points);
+    struct ring *r = (struct ring *)b;
+    wheel_fini(&r->wheel);
+    np_loads_fini(&r->loads);
 }
 
 static enum neap_err update(struct np_balancer *b, const struct np_snapshot *set)
 {
     struct ring *r = (struct ring *)b;
-    uint64_t weights = total_weight(set);
-    size_t len = 0;
-    for (size_t i = 0; i < set->len; i++)
-        len += points_of(r, set->endpoints[i], weights);
-    struct point *points = np_calloc(len ? len : 1, sizeof *points);
-    if (points == NULL) return NEAP_ENOMEM;
-    size_t at = 0;
-    for (size_t i = 0; i < set->len; i++) {
-        size_t n = points_of(r, set->endpoints[i], weights);
-        place(points + at, n, (uint32_t)i, set->endpoints[i]);
-        at += n;
+    struct wheel next = {0};
+    enum neap_err err = wheel_init(&next, &b->opts, set);
+    if (err == NEAP_OK) err = np_loads_update(&r->loads, b, set);
+    if (err != NEAP_OK) {
+        wheel_fini(&next);
+        return err;
     }
-    qsort(points, len, sizeof *points, by_hash);
-    np_free(r->points);
-    r->points = points;
-    r->len = len;
-    r->weights = weights;
+    wheel_fini(&r->wheel);
+    r->wheel = next;
     return NEAP_OK;
 }
 
 /* The first point at or behind the hash. */
-static size_t find(const struct ring *r, uint64_t hash)
+static inline size_t find(const struct wheel *w, uint64_t hash)
 {
-    size_t lo = 0;
-    size_t hi = r->len;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (r->points[mid].hash < hash) {
-            lo = mid + 1;
-        } else {
-            hi = mid;
-        }
-    }
-    return lo == r->len ? 0 : lo;
-}
-
-/* Requests in flight that the whole set may have per unit of weight, with this one. */
-static double bound(const struct ring *r)
-{
-    const struct np_snapshot *set = r->b.set;
-    double active = 1;
-    if (r->b.opts.load_factor <= 0) return HUGE_VAL;
-    for (size_t i = 0; i < set->len; i++)
-        active += np_endpoint_active(set->endpoints[i]);
-    return r->b.opts.load_factor * active / (double)r->weights;
+    size_t arc = (size_t)(hash >> (64 - w->bits));
+    uint32_t rest = (uint32_t)(hash << w->bits >> 32);
+    size_t at = w->arcs[arc], end = w->arcs[arc + 1];
+    while (at < end && w->points[at].rest < rest)
+        at++;
+    return at == w->len ? 0 : at;
 }
 
 static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t now)
 {
     struct ring *r = (struct ring *)b;
-    size_t home = NP_NONE;
-    size_t at = find(r, ctx->has_hash ? ctx->hash : np_rng_next(&b->rng));
-    double limit = bound(r);
-    (void)now;
-    for (size_t i = 0; i < r->len; i++, at = at + 1 == r->len ? 0 : at + 1) {
-        uint32_t index = r->points[at].endpoint;
-        const struct np_endpoint *e = b->set->endpoints[index];
-        if (np_excludes(ctx, e->stats)) continue;
-        if (np_endpoint_active(e) < ceil(limit * e->weight)) return index;
-        if (home == NP_NONE) home = index;
+    uint64_t hash = ctx->has_hash ? ctx->hash : np_rng_next(&b->rng);
+    struct np_taker t = {.ctx = ctx, .now = now, .available = NP_NONE, .any = NP_NONE};
+    size_t at = find(&r->wheel, hash);
+    if (r->loads.seen != NULL) {
+        t.bounded = true;
+        t.bound = np_loads_bound(&r->loads, b);
     }
-    return home;
+    size_t found = NP_NONE;
+    for (size_t i = 0; found == NP_NONE && i < NP_PROBES; i++) {
+        size_t e = r->wheel.points[at].endpoint;
+        if (np_taker_asks(&t, b, e)) found = e;
+        if (++at == r->wheel.len) at = 0;
+    }
+    if (found == NP_NONE) found = np_taker_anyone(&t, b, hash);
+    np_loads_took(&r->loads, b, found);
+    return found;
 }
 
 const struct np_balancer_ops np_lb_ring_hash = {
     .name = "ring_hash",
     .size = sizeof(struct ring),
+    .stable = true,
     .fini = fini,
     .update = update,
     .pick = pick,

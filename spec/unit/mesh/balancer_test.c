@@ -75,7 +75,7 @@ static void policies_are_found_by_name(void **state)
     for (; np_balancer_at(n) != NULL; n++) {
         assert_ptr_equal(np_balancer_find(np_balancer_at(n)->name), np_balancer_at(n));
     }
-    assert_int_equal(n, 8);
+    assert_int_equal(n, 11);
     assert_ptr_equal(np_balancer_find("consistent_hash"), np_balancer_find("ring_hash"));
     assert_null(np_balancer_find("magic"));
 }
@@ -444,7 +444,8 @@ static void every_policy_survives_churn(void **state)
                 seen[n]++;
             }
         }
-        for (int i = 0; i < 12; i++)
+        bool even = strcmp(np_balancer_at(p)->name, "first") != 0;
+        for (int i = 0; even && i < 12; i++)
             assert_in_range(seen[i], 50, 400);
         drop(b, all);
     }

@@ -1,0 +1,71 @@
+/* Policies that hash (see balancer_stable.h). */
+#include "mesh/balancer_stable.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+enum neap_err np_loads_update(struct np_loads *l, const struct np_balancer *b,
+                              const struct np_snapshot *set)
+{
+    struct np_loads next = {0};
+    double weights = 0;
+    if (b->opts.load_factor <= 0) return NEAP_OK;
+    next.seen = np_alloc(set->len * sizeof *next.seen);
+    if (next.seen == NULL) return NEAP_ENOMEM;
+    for (size_t i = 0; i < set->len; i++) {
+        weights += set->endpoints[i]->weight;
+        next.seen[i] = np_endpoint_active(set->endpoints[i]);
+        next.sum += next.seen[i];
+    }
+    next.factor = b->opts.load_factor / weights;
+    np_loads_fini(l);
+    *l = next;
+    return NEAP_OK;
+}
+
+void np_loads_fini(struct np_loads *l)
+{
+    np_free(l->seen);
+}
+
+static void renew(struct np_loads *l, const struct np_balancer *b)
+{
+    uint32_t n = np_stats_active(b->slots[l->cursor].stats);
+    l->sum += (uint64_t)n - l->seen[l->cursor];
+    l->seen[l->cursor] = n;
+    if (++l->cursor == b->set->len) l->cursor = 0;
+}
+
+double np_loads_bound(struct np_loads *l, const struct np_balancer *b)
+{
+    size_t n = b->set->len <= NP_LOADS_EXACT ? b->set->len : NP_LOADS_RENEWED;
+    for (size_t i = 0; i < n; i++)
+        renew(l, b);
+    __builtin_prefetch(b->slots[l->cursor].stats);
+    uint64_t active = l->sum > b->inflight ? l->sum : b->inflight;
+    return l->factor * (double)(active + 1);
+}
+
+bool np_taker_has_room(const struct np_taker *t, const struct np_balancer *b, size_t i)
+{
+    return np_stats_active(b->slots[i].stats) < ceil(t->bound * b->set->endpoints[i]->weight);
+}
+
+size_t np_taker_anyone(struct np_taker *t, const struct np_balancer *b, uint64_t hash)
+{
+    size_t n = b->set->len;
+    size_t at = np_scale((uint32_t)(np_hash_mix(hash) >> 32), n);
+    for (size_t i = 0; i < n; i++, at = at + 1 == n ? 0 : at + 1) {
+        if (np_taker_asks(t, b, at)) return at;
+    }
+    return t->available != NP_NONE ? t->available : t->any;
+}
+
+uint64_t np_stable_name(const struct np_endpoint *e)
+{
+    const char *key = np_endpoint_meta(e, "hash_key");
+    if (key == NULL) key = e->address;
+    return np_hash_stable(key, strlen(key), 0);
+}
