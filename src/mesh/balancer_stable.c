@@ -43,7 +43,8 @@ double np_loads_bound(struct np_loads *l, const struct np_balancer *b)
     size_t n = b->set->len <= NP_LOADS_EXACT ? b->set->len : NP_LOADS_RENEWED;
     for (size_t i = 0; i < n; i++)
         renew(l, b);
-    __builtin_prefetch(b->slots[l->cursor].stats);
+    for (size_t i = l->cursor; n == NP_LOADS_RENEWED && i < l->cursor + n && i < b->set->len; i++)
+        __builtin_prefetch(b->slots[i].stats); /* for the next time */
     uint64_t active = l->sum > b->inflight ? l->sum : b->inflight;
     return l->factor * (double)(active + 1);
 }

@@ -110,6 +110,8 @@ struct np_stats {
     atomic_uchar npending;       /* (s) */
     uint8_t pending[NP_PENDING]; /* (s) their buckets */
 
+    struct np_quantile latency; /* (s) of what went well, NP_LATENCY_WINDOW_NS; p95 is cached */
+
     bool shared; /* it stands in a table, see endpoint_stats.h */
     atomic_uint refs;
     atomic_uint ejections; /* so far; outlier detection lets it sink again */
@@ -117,7 +119,6 @@ struct np_stats {
     _Atomic(double) report_qps, report_eps, report_utilization;
     atomic_llong reported_ns;     /* the newest one; 0 for none */
     atomic_llong report_since_ns; /* the first of an unbroken row */
-    struct np_quantile latency;   /* of what went well, NP_LATENCY_WINDOW_NS; p95 is cached */
 };
 
 struct np_endpoint {

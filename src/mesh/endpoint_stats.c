@@ -15,7 +15,7 @@
 #define CACHE_LINE 64u
 
 _Static_assert(offsetof(struct np_stats, errors) == CACHE_LINE, "what a pick reads: a line");
-_Static_assert(offsetof(struct np_stats, shared) <= 2 * CACHE_LINE, "what a release writes");
+_Static_assert(offsetof(struct np_stats, latency) == 2 * CACHE_LINE, "what a release writes");
 
 struct np_stats_table {
     pthread_mutex_t lock;

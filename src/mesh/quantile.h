@@ -24,6 +24,7 @@ struct np_quantile {
     atomic_uint seen;       /* samples since the cached value was made */
     atomic_ullong count;    /* samples in both halves */
     _Atomic(double) cached; /* of the quantile below, in ns; 0: too few samples */
+    atomic_uchar low, high; /* no bucket beyond these has anything; 255, 0 when all are empty */
     double q;               /* which one is cached: 0 < q < 1 */
     int64_t window_ns;      /* what is older has faded */
     uint32_t min_count;     /* the cached value needs so many samples */
@@ -32,7 +33,7 @@ struct np_quantile {
 
 void np_quantile_init(struct np_quantile *h, double q, int64_t window_ns, uint32_t min_count);
 /* Below 0 is ignored. Renews the cached value now and then: after 1/16 of the samples it rests on,
- * at least every 64 of them. */
+ * but every 64 of them at least, and every 32 at most. */
 void np_quantile_add(struct np_quantile *h, int64_t ns, int64_t now);
 /* The same in two steps: which bucket `ns` (0 or more) falls in, and adding what fell in some. One
  * thread at a time may be adding so. */
