@@ -144,6 +144,33 @@ enum neap_err np_concurrency_set(struct np_concurrency *c,
     return NEAP_OK;
 }
 
+static enum neap_err make(void *arg, void **object, struct neap_errinfo *info)
+{
+    const struct np_concurrency_options *o = arg;
+    const char *problem = np_concurrency_problem(o);
+    struct np_concurrency *c = NULL;
+    if (problem != NULL) return np_err_set(info, NEAP_EINVAL, "%s", problem);
+    enum neap_err err = np_concurrency_new(o, &c);
+    if (err) return np_err_plain(info, err);
+    *object = c;
+    return NEAP_OK;
+}
+
+static enum neap_err set(void *object, void *arg, struct neap_errinfo *info)
+{
+    const char *problem = np_concurrency_problem(arg);
+    if (problem != NULL) return np_err_set(info, NEAP_EINVAL, "%s", problem);
+    enum neap_err err = np_concurrency_set(object, arg);
+    return err ? np_err_plain(info, err) : NEAP_OK;
+}
+
+static void drop(void *object)
+{
+    np_concurrency_unref(object);
+}
+
+const struct np_common_kind np_concurrency_kind = {"concurrency", make, set, drop};
+
 /* --- in and out */
 
 bool np_concurrency_enter(struct np_concurrency *c, enum np_priority p, int64_t now)
@@ -167,6 +194,19 @@ bool np_concurrency_enter(struct np_concurrency *c, enum np_priority p, int64_t 
     }
     atomic_fetch_add_explicit(&c->admitted[p], 1, memory_order_relaxed);
     return true;
+}
+
+bool np_concurrency_room(const struct np_concurrency *c, enum np_priority p)
+{
+    return atomic_load_explicit(&c->shadow, memory_order_relaxed) ||
+           atomic_load_explicit(&c->inflight, memory_order_relaxed) <
+               atomic_load_explicit(&c->caps[p], memory_order_relaxed);
+}
+
+void np_concurrency_refuse(struct np_concurrency *c, enum np_priority p)
+{
+    atomic_store_explicit(&c->pressed, true, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->refused[p], 1, memory_order_relaxed);
 }
 
 static unsigned bucket_of(int64_t ns)

@@ -22,6 +22,7 @@
 #define NP_MESH_CONCURRENCY_H
 
 #include "base/list.h"
+#include "mesh/commons.h"
 #include "mesh/endpoint.h"
 
 enum np_priority {
@@ -70,11 +71,18 @@ struct np_concurrency *np_concurrency_ref(struct np_concurrency *c);
 void np_concurrency_unref(struct np_concurrency *c); /* NULL is allowed */
 /* False: refused, nothing is to be ended. */
 bool np_concurrency_enter(struct np_concurrency *c, enum np_priority p, int64_t now);
+/* Whether one of that class would be let in just now; nothing is counted. */
+bool np_concurrency_room(const struct np_concurrency *c, enum np_priority p);
+/* Counts one that was turned away by somebody who keeps a queue, and asked for room only. */
+void np_concurrency_refuse(struct np_concurrency *c, enum np_priority p);
 void np_concurrency_leave(struct np_concurrency *c, const struct np_result *r, int64_t now);
 struct np_concurrency_counters np_concurrency_counters(const struct np_concurrency *c);
 /* Other options from now on; what was learnt stays, within the new bounds. NEAP_EINVAL. */
 NEAP_MUST_CHECK enum neap_err np_concurrency_set(struct np_concurrency *c,
                                                  const struct np_concurrency_options *opts);
+
+/* For np_commons_get; `arg` is struct np_concurrency_options, the object struct np_concurrency. */
+extern const struct np_common_kind np_concurrency_kind;
 
 /* Whoever keeps a queue of those that were refused hears when somebody left, to try again: `room`
  * is called from np_concurrency_leave, on whichever thread, under a lock, while `waiting` is above

@@ -11,12 +11,14 @@
     X(cidr)           \
     X(crypto)         \
     X(coding)         \
+    X(concurrency)    \
     X(dns)            \
     X(file)           \
     X(frame)          \
     X(host)           \
     X(http)           \
     X(json)           \
+    X(limiter)        \
     X(log)            \
     X(registry)       \
     X(runtime)        \
