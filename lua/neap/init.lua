@@ -4,6 +4,7 @@
 
 ---@class neap
 ---@field balancer neap.balancer
+---@field breaker neap.breaker
 ---@field bus neap.bus
 ---@field cidr neap.cidr
 ---@field coding neap.coding

@@ -7,6 +7,7 @@
 
 #define NP_MODULES(X) \
     X(balancer)       \
+    X(breaker)        \
     X(bus)            \
     X(cidr)           \
     X(crypto)         \
