@@ -16,7 +16,7 @@ install(DIRECTORY ${CMAKE_SOURCE_DIR}/lua/neap/_meta DESTINATION ${CMAKE_INSTALL
 
 # The packages behind libneap.a, for those who link it.
 set(NEAP_PC_REQUIRES ${uv_MODULE_NAME} ${lua_MODULE_NAME} ${cares_MODULE_NAME} ${simdjson_MODULE_NAME}
-  openssl zlib libbrotlienc libbrotlidec libzstd)
+  openssl zlib libbrotlienc libbrotlidec libzstd libnghttp2)
 if(llhttp_FOUND)
   list(APPEND NEAP_PC_REQUIRES ${llhttp_MODULE_NAME})
 endif()

@@ -12,7 +12,8 @@ if(llhttp_type STREQUAL "OBJECT_LIBRARY")
   list(APPEND lib_objects $<TARGET_OBJECTS:neap_llhttp>)
 endif()
 set(lib_deps neap_options PkgConfig::uv PkgConfig::lua PkgConfig::cares PkgConfig::simdjson
-  PkgConfig::openssl PkgConfig::zlib PkgConfig::brotli PkgConfig::zstd)
+  PkgConfig::openssl PkgConfig::zlib PkgConfig::brotli PkgConfig::zstd
+  PkgConfig::nghttp2)
 if(llhttp_FOUND)
   list(APPEND lib_deps PkgConfig::llhttp)
 endif()

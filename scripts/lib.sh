@@ -36,7 +36,7 @@ llhttp_package() {
 
 build_packages() {
   echo gcc g++ libc6-dev cmake ninja-build pkgconf libuv1-dev liblua5.4-dev libc-ares-dev \
-    libsimdjson-dev libedit-dev libssl-dev zlib1g-dev libbrotli-dev libzstd-dev
+    libsimdjson-dev libedit-dev libssl-dev zlib1g-dev libbrotli-dev libzstd-dev libnghttp2-dev
   if command -v dpkg-query >/dev/null; then llhttp_package; fi
 }
 
