@@ -374,14 +374,17 @@ typedef struct neap_picked {
     void *handle;
     void *upstream;
     int64_t begun;
+    bool trial; /* the instance had been ejected; this request decides whether it comes back */
 } neap_picked;
 
 /* Picks an instance of a service from the host's registry, which all workers share as they do its
- * statistics, by a built-in policy ("round_robin",
- * "weighted_round_robin", "random", "weighted_random", "least_request", "p2c", "ring_hash",
- * "peak_ewma"; NULL: "p2c"). `key` (may be NULL) is what ring_hash goes by. A request is counted as
- * begun. NEAP_ENOENDPOINT, NEAP_ENOTFOUND for an unknown policy, NEAP_EINVAL, NEAP_ELIMIT,
- * NEAP_ENOMEM. */
+ * statistics, by a built-in policy: "round_robin", "weighted_round_robin", "random",
+ * "weighted_random", "least_request", "p2c", "peak_ewma", "ring_hash", "maglev", "first",
+ * "client_side_weighted_round_robin"; NULL: "p2c". `key` (may be NULL) is what ring_hash and maglev
+ * go by. Instances that are ejected, unhealthy or draining are passed over unless too few are left
+ * (a panic threshold of one half); metadata "priority" makes levels with failover. A request is
+ * counted as begun. NEAP_ENOENDPOINT, NEAP_ENOTFOUND for an unknown policy, NEAP_EINVAL,
+ * NEAP_ELIMIT, NEAP_ENOMEM. */
 NEAP_API NEAP_MUST_CHECK enum neap_err neap_pick(neap_t *n, const char *service, const char *policy,
                                                  const char *key, neap_picked *out);
 /* The request ended, well or not: its time since the pick goes into the instance's statistics. Must

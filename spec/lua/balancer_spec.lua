@@ -250,8 +250,12 @@ describe("a policy written in Lua", function()
   end)
 
   it("has a state of its own for each balancer, and hears of changes and releases", function()
+    local states = {}
     local policy = {
-      init = function(config) return { config = config, updates = {}, released = {} } end,
+      init = function(config)
+        states[#states + 1] = { config = config, updates = {}, released = {} }
+        return states[#states]
+      end,
       update = function(endpoints, state) state.updates[#state.updates + 1] = #endpoints end,
       pick = function(ctx, endpoints, state)
         state.last = ctx
@@ -261,17 +265,22 @@ describe("a policy written in Lua", function()
     }
     local b <close> = assert(balancer.new(policy, { endpoints = three, config = "mine" }))
     local other <close> = assert(balancer.new(policy, { endpoints = three }))
-    assert.not_equal(b.state, other.state)
-    assert.equal("mine", b.state.config)
+    local mine = states[1]
+    assert.equal(2, #states)
+    assert.equal("mine", mine.config)
     local ctx = { zone = "a", exclude = {} }
     local e = b:pick(ctx)
     assert.equal("c:3", e.id)
-    assert.equal(ctx, b.state.last)
+    assert.equal(ctx, mine.last)
     b:release(e, { ok = true, latency = 0.5 })
-    assert.same({ "c:3", true, 0.5 }, b.state.released)
+    assert.same({ "c:3", true, 0.5 }, mine.released)
+    b:release(b:pick(), false)
+    assert.same({ "c:3", false }, mine.released)
     b:update { "d:4" }
     assert.equal("d:4", b:pick().id)
-    assert.same({ 3, 1 }, b.state.updates)
+    assert.same({ 3, 1 }, mine.updates)
+    other:close()
+    assert.is_nil(states[2].last)
     collectgarbage()
   end)
 
@@ -299,7 +308,7 @@ describe("a policy written in Lua", function()
         assert.equal(1, e.active)
         b:release(e)
       end
-      assert.equal(3, b.faults)
+      assert.equal(3, b:stats().faults)
     end)
   end)
 
@@ -317,7 +326,7 @@ describe("a policy written in Lua", function()
   it("is not asked when there is no endpoint", function()
     local b <close> = assert(balancer.new(function() error "asked" end, { endpoints = {} }))
     assert.equal("ENOENDPOINT", select(2, b:pick()).code)
-    assert.equal(0, b.faults)
+    assert.equal(0, b:stats().faults)
   end)
 
   it("ends with the task that is cancelled in it, and is not to blame", function()
@@ -331,7 +340,7 @@ describe("a policy written in Lua", function()
     picking:cancel()
     local _, err = picking:await(5)
     assert.equal("ECANCELED", err.code)
-    assert.equal(0, b.faults)
+    assert.equal(0, b:stats().faults)
   end)
 
   it("cannot take a built-in one's name", function()

@@ -1,12 +1,14 @@
 /* Services for C: picking an instance from the host's registry.
  *
- * A picker is an upstream that stays for as long as the host, one for each service and policy that
- * was asked for; so balancers that remember (round robin, EWMA) do so between picks.
+ * A picker is a selector over an upstream that stays for as long as the host, one for each service
+ * and policy that was asked for; so policies that remember (round robin, EWMA) do so between picks.
  */
 #include <string.h>
 
 #include "base/alloc.h"
 #include "host/host.h"
+#include "mesh/selector.h"
+#include "mesh/upstream.h"
 
 #define DEFAULT_POLICY "p2c"
 #define MAX_PICKERS 4096
@@ -14,9 +16,17 @@
 struct picker {
     struct np_link link; /* in neap_t.upstreams, most recently used first */
     struct np_upstream *upstream;
+    struct np_selector *selector;
     const struct np_balancer_ops *ops;
     char service[];
 };
+
+static void free_picker(struct picker *p)
+{
+    np_upstream_free(p->upstream);
+    np_selector_free(p->selector);
+    np_free(p);
+}
 
 static enum neap_err new_picker(neap_t *n, const char *service, const struct np_balancer_ops *ops,
                                 struct picker **out)
@@ -26,10 +36,10 @@ static enum neap_err new_picker(neap_t *n, const char *service, const struct np_
     if (!p) return NEAP_ENOMEM;
     memcpy(p->service, service, len);
     p->ops = ops;
-    enum neap_err err =
-        np_upstream_new(n->workers[0]->view, service, NULL, 0, ops, NULL, &p->upstream);
+    enum neap_err err = np_upstream_new(n->workers[0]->view, service, NULL, 0, &p->upstream);
+    if (!err) err = np_selector_new(ops, NULL, NULL, &p->selector);
     if (err) {
-        np_free(p);
+        free_picker(p);
         return err;
     }
     np_link_init(&p->link);
@@ -58,6 +68,14 @@ static enum neap_err find_picker(neap_t *n, const char *service, const struct np
     return err;
 }
 
+static void keep_up(struct picker *p, int64_t now)
+{
+    bool changed = false;
+    struct np_snapshot *set = np_upstream_poll(p->upstream, &changed);
+    /* Without memory it goes on with what it had, and tries again by itself. */
+    if (changed && np_selector_update(p->selector, set, now) != NEAP_OK) return;
+}
+
 enum neap_err neap_pick(neap_t *n, const char *service, const char *policy, const char *key,
                         neap_picked *out)
 {
@@ -73,19 +91,23 @@ enum neap_err neap_pick(neap_t *n, const char *service, const char *policy, cons
     struct np_pick_ctx ctx = {.has_hash = key != NULL};
     if (key) ctx.hash = np_pick_hash(key, strlen(key));
     struct np_endpoint *e;
-    int64_t now = np_loop_hrtime();
-    err = np_upstream_pick(p->upstream, &ctx, np_loop_now(np_host_loop(n)), &e);
+    bool trial;
+    int64_t now = np_loop_now(np_host_loop(n));
+    keep_up(p, now);
+    err = np_selector_pick(p->selector, &ctx, now, &e, &trial);
     if (err) return np_host_fail(n, err, "service '%s': %s", service, neap_err_text(err));
-    *out = (neap_picked){e->address, e->id, e, p->upstream, now};
+    *out = (neap_picked){e->address, e->id, e, p, np_loop_hrtime(), trial};
     return NEAP_OK;
 }
 
 void neap_pick_release(neap_t *n, neap_picked *picked, bool ok)
 {
+    struct picker *p = picked->upstream;
     if (!picked->handle) return;
-    int64_t took = np_loop_hrtime() - picked->begun;
-    struct np_result r = np_result_of(ok ? NP_OUTCOME_OK : NP_OUTCOME_FAILED, took);
-    np_upstream_release(picked->upstream, picked->handle, &r, np_loop_now(np_host_loop(n)));
+    struct np_result r =
+        np_result_of(ok ? NP_OUTCOME_OK : NP_OUTCOME_FAILED, np_loop_hrtime() - picked->begun);
+    np_selector_release(p->selector, picked->handle, picked->trial, &r,
+                        np_loop_now(np_host_loop(n)));
     *picked = (neap_picked){0};
 }
 
@@ -94,7 +116,6 @@ void np_host_end_pickers(neap_t *n)
     struct np_link *l;
     while ((l = np_list_pop_front(&n->upstreams))) {
         struct picker *p = np_container_of(l, struct picker, link);
-        np_upstream_free(p->upstream);
-        np_free(p);
+        free_picker(p);
     }
 }

@@ -165,7 +165,7 @@ void np_selector_keep_up_slowly(struct np_selector *s, int64_t now)
 static bool notice(struct np_selector *s, int64_t now)
 {
     int64_t pause = (int64_t)s->all->len * LOOK_PAUSE_NS;
-    if (s->recheck_at != NP_TIME_NEVER && now < np_time_add(s->looked_at, pause)) return false;
+    if (now < np_time_add(s->looked_at, pause)) return false;
     (void)renew(s, now);
     return true;
 }
@@ -309,20 +309,17 @@ static struct np_endpoint *redraw(struct np_selector *s, const struct np_pick_ct
     return last; /* as fast as they go another one is found: somebody has to take it */
 }
 
-/* The endpoint whose ejection is over, and who tries it is first. */
-static bool try_one(struct np_selector *s, struct np_scope *scope, int64_t now,
-                    struct np_endpoint **out)
+/* An endpoint whose ejection is over, and whom nobody is trying. */
+static size_t find_due(struct np_selector *s, struct np_scope *scope, int64_t now)
 {
     size_t n = scope->ntrials < TRIALS ? scope->ntrials : TRIALS;
     for (size_t i = 0; i < n; i++) {
-        size_t at = scope->next_trial++ % scope->ntrials;
-        struct np_endpoint *e = s->all->endpoints[scope->trials[at]];
-        if (np_endpoint_availability(e, now) != NP_TRIAL || !np_trial_begin(e)) continue;
-        s->stats.trials++;
-        *out = begin(e);
-        return true;
+        size_t at = scope->trials[scope->next_trial++ % scope->ntrials];
+        const struct np_endpoint *e = s->all->endpoints[at];
+        if (np_endpoint_availability(e, now) != NP_TRIAL) continue;
+        if (!atomic_load_explicit(&e->stats->on_trial, memory_order_relaxed)) return at;
     }
-    return false;
+    return SIZE_MAX;
 }
 
 static bool of_scope(const struct np_selector *s, const struct np_scope *scope, size_t index)
@@ -334,50 +331,62 @@ static bool of_scope(const struct np_selector *s, const struct np_scope *scope, 
     return false;
 }
 
+/* Unavailable, and yet it may be given requests: its level is in panic. */
+static bool in_panic(const struct np_selector *s, size_t at)
+{
+    const struct np_entry *entry = &s->entries[at];
+    if (entry->level >= s->root.nlevels || np_endpoint_draining(s->all->endpoints[at])) {
+        return false;
+    }
+    return s->root.levels[entry->level].parts[NP_PART_ALL].panic;
+}
+
 /* `e` stands at `at`, or is another description of who does. */
 static bool take_at(struct np_selector *s, size_t at, struct np_endpoint *e, bool force,
                     int64_t now, bool *trial)
 {
     enum np_availability a = np_endpoint_availability(e, now);
     bool tried = a == NP_TRIAL && np_trial_begin(e);
-    if (a != NP_AVAILABLE && !tried && !force) {
-        const struct np_entry *entry = &s->entries[at];
-        const struct np_level *level = &s->root.levels[entry->level];
-        if (entry->level >= s->root.nlevels || !level->parts[NP_PART_ALL].panic) return false;
-        if (np_endpoint_draining(e)) return false;
-    }
+    if (a != NP_AVAILABLE && !tried && !force && !in_panic(s, at)) return false;
     if (tried) s->stats.trials++;
     *trial = tried;
     (void)begin(e);
     return true;
 }
 
-static bool pick_sticky(struct np_selector *s, struct np_scope *scope,
-                        const struct np_pick_ctx *ctx, int64_t now, struct np_endpoint **out,
-                        bool *trial)
+static size_t find_sticky(struct np_selector *s, const struct np_scope *scope,
+                          const struct np_pick_ctx *ctx, int64_t now)
 {
     size_t at = np_set_find_sticky(s, ctx->sticky);
-    struct np_endpoint *e = at != SIZE_MAX ? s->all->endpoints[at] : NULL;
-    if (e == NULL || !of_scope(s, scope, at) || np_excluded(ctx, e) ||
-        !take_at(s, at, e, false, now, trial)) {
-        s->stats.unstuck++;
-        return false;
+    bool fits = at != SIZE_MAX && of_scope(s, scope, at);
+    if (fits) {
+        const struct np_endpoint *e = s->all->endpoints[at];
+        fits = !np_excluded(ctx, e) &&
+               (np_endpoint_availability(e, now) == NP_AVAILABLE || in_panic(s, at));
     }
-    s->stats.sticky++;
-    *out = e;
-    return true;
+    if (fits) s->stats.sticky++;
+    if (!fits) s->stats.unstuck++;
+    return fits ? at : SIZE_MAX;
+}
+
+size_t np_selector_prefer(struct np_selector *s, struct np_scope *scope,
+                          const struct np_pick_ctx *ctx, int64_t now)
+{
+    if (ctx->has_sticky && s->opts.sticky != NULL) {
+        size_t at = find_sticky(s, scope, ctx, now);
+        if (at != SIZE_MAX) return at;
+    }
+    if (scope->ntrials == 0 || ctx->strict || ctx->nexclude > 0) return SIZE_MAX;
+    return find_due(s, scope, now);
 }
 
 bool np_selector_precede(struct np_selector *s, struct np_scope *scope,
                          const struct np_pick_ctx *ctx, int64_t now, struct np_endpoint **out,
                          bool *trial)
 {
-    if (ctx->has_sticky && s->opts.sticky != NULL && pick_sticky(s, scope, ctx, now, out, trial)) {
-        return true;
-    }
-    if (scope->ntrials == 0 || ctx->strict || ctx->nexclude > 0) return false;
-    if (!try_one(s, scope, now, out)) return false;
-    *trial = true;
+    size_t at = np_selector_prefer(s, scope, ctx, now);
+    if (at == SIZE_MAX || !take_at(s, at, s->all->endpoints[at], false, now, trial)) return false;
+    *out = s->all->endpoints[at];
     return true;
 }
 

@@ -12,10 +12,11 @@
  * itself with (not one that is strict or a retry).
  *
  * Availability is a few bits in the endpoint's statistics, which other threads and other selectors
- * may change at any time. The sets are made anew when the snapshot has changed, when a picked
- * endpoint turns out to be unavailable (but not so often that it would cost much), and, while some
- * are unavailable, every NP_RECHECK_NS. Only that allocates, and the first pick of a subset since
- * the last change; another pick never does. One thread; the endpoints are shared.
+ * may change at any time. The sets are made anew when the snapshot has changed, and when a look at
+ * all of them finds that availability has: every NP_RECHECK_NS, and when a picked endpoint turns
+ * out to be unavailable (but not so often that it would cost much). Only that allocates, and the
+ * first pick of a subset since the last change; another pick never does. One thread; the endpoints
+ * are shared.
  */
 #ifndef NP_MESH_SELECTOR_H
 #define NP_MESH_SELECTOR_H
@@ -27,6 +28,7 @@
  * as 0, what is larger as the last level. */
 #define NP_PRIORITIES 16
 #define NP_SUBSET_KEYS 8 /* that requests may ask for */
+unsigned np_endpoint_level(const struct np_endpoint *e);
 
 struct np_selector_options {
     double panic_threshold;  /* share available below which all are used; default 0.5, 0: never */
@@ -84,6 +86,10 @@ bool np_selector_take(struct np_selector *s, struct np_endpoint *e, bool force, 
 void np_selector_release(struct np_selector *s, struct np_endpoint *e, bool trial,
                          const struct np_result *r, int64_t now);
 
+/* What a trial came to: the endpoint is readmitted, or ejected again; a result that says nothing
+ * leaves it to the next. np_selector_release does it; this is for who has no selector any more. */
+void np_trial_end(struct np_endpoint *e, const struct np_result *r, int64_t now);
+
 /* --- for policies that choose by themselves (written in Lua): what precedes the policy, the set it
  * may choose from, and, as the "inner" of one that wraps another, the selector's own policy over
  * that set. What they come to is then taken, by np_selector_take. */
@@ -91,6 +97,9 @@ void np_selector_release(struct np_selector *s, struct np_endpoint *e, bool tria
 /* Sticky values and trials: true, with what np_selector_pick would give, if one of them decides. */
 bool np_selector_first(struct np_selector *s, const struct np_pick_ctx *ctx, int64_t now,
                        struct np_endpoint **out, bool *trial);
+/* The same, but nothing is begun: borrowed, or NULL. */
+struct np_endpoint *np_selector_preferred(struct np_selector *s, const struct np_pick_ctx *ctx,
+                                          int64_t now);
 struct np_choice {
     const struct np_snapshot *set; /* not empty; borrowed until the next update, pick or take */
     uint64_t id; /* of the place in the order (subset, level, zone), the same as long as that is

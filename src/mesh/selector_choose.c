@@ -14,6 +14,16 @@ bool np_selector_first(struct np_selector *s, const struct np_pick_ctx *ctx, int
     return scope != NULL && np_selector_precede(s, scope, ctx, now, out, trial);
 }
 
+struct np_endpoint *np_selector_preferred(struct np_selector *s, const struct np_pick_ctx *ctx,
+                                          int64_t now)
+{
+    np_selector_keep_up(s, now);
+    if (s->root.ntrials == 0 && !ctx->has_sticky) return NULL;
+    struct np_scope *scope = ctx->nsubset ? np_scope_find(s, ctx) : &s->root;
+    size_t at = scope ? np_selector_prefer(s, scope, ctx, now) : SIZE_MAX;
+    return at != SIZE_MAX ? s->all->endpoints[at] : NULL;
+}
+
 enum neap_err np_selector_narrow(struct np_selector *s, const struct np_pick_ctx *ctx, int64_t now,
                                  struct np_choice *out)
 {

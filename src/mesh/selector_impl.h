@@ -52,6 +52,7 @@ struct np_scope {
     uint32_t *trials; /* indices of the entries that are due a trial */
     size_t ntrials, next_trial;
     bool stale;                      /* to be planned before it is used */
+    bool planned;                    /* once at least; else there was no memory */
     bool used;                       /* since the last update */
     uint32_t wanted[NP_SUBSET_KEYS]; /* ids of values, by key; 0: any */
 };
@@ -97,8 +98,6 @@ static inline bool np_trial_begin(struct np_endpoint *e)
            atomic_compare_exchange_strong_explicit(&e->stats->on_trial, &before, true,
                                                    memory_order_acq_rel, memory_order_relaxed);
 }
-/* What it came to: it is readmitted, or ejected again. */
-void np_trial_end(struct np_endpoint *e, const struct np_result *r, int64_t now);
 
 /* --- selector_plan.c */
 
@@ -146,6 +145,10 @@ void np_selector_account(struct np_selector *s, const struct np_scope *scope,
                          const struct np_group *g);
 struct np_endpoint *np_group_choose(const struct np_group *g, const struct np_pick_ctx *ctx,
                                     int64_t now, bool strict);
+/* Whom a sticky value or a trial that is due means, as an index; SIZE_MAX: nobody. */
+size_t np_selector_prefer(struct np_selector *s, struct np_scope *scope,
+                          const struct np_pick_ctx *ctx, int64_t now);
+/* The same, and the request is begun. */
 bool np_selector_precede(struct np_selector *s, struct np_scope *scope,
                          const struct np_pick_ctx *ctx, int64_t now, struct np_endpoint **out,
                          bool *trial);

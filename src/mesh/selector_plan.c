@@ -17,17 +17,16 @@ struct tally {
 
 void np_plan_look(struct np_selector *s, int64_t now)
 {
-    bool changed = false, all = true;
+    bool changed = false;
     for (size_t i = 0; i < s->all->len; i++) {
         const struct np_endpoint *e = s->all->endpoints[i];
         uint8_t state =
             np_endpoint_draining(e) ? NP_ENTRY_DRAINING : (uint8_t)np_endpoint_availability(e, now);
-        all = all && state == NP_AVAILABLE;
         changed = changed || state != s->entries[i].state;
         s->entries[i].state = state;
     }
     s->looked_at = now;
-    s->recheck_at = all ? NP_TIME_NEVER : np_time_add(now, NP_RECHECK_NS);
+    s->recheck_at = np_time_add(now, NP_RECHECK_NS);
     if (!changed) return;
     size_t it = 0;
     s->root.stale = true;

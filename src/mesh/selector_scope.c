@@ -92,7 +92,12 @@ struct np_scope *np_scope_find(struct np_selector *s, const struct np_pick_ctx *
     scope->used = true;
     if (scope->stale) {
         if (scope->members == NULL && find_members(s, scope) != NEAP_OK) return &s->root;
-        if (np_plan_scope(s, scope) == NEAP_OK) scope->stale = false;
+        if (np_plan_scope(s, scope) == NEAP_OK) {
+            scope->stale = false;
+            scope->planned = true;
+        } else if (!scope->planned) {
+            return &s->root;
+        }
     }
     return scope->n > 0 ? scope : NULL;
 }

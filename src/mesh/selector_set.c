@@ -29,14 +29,14 @@ uint64_t np_set_sticky(const struct np_selector *s, const struct np_endpoint *e)
     return np_hash_seeded(e->id, strlen(e->id), s->sticky_key);
 }
 
-static uint8_t level_of(const struct np_endpoint *e)
+unsigned np_endpoint_level(const struct np_endpoint *e)
 {
     const char *text = np_endpoint_meta(e, "priority");
     if (text == NULL) return 0;
     char *end = NULL;
     long n = strtol(text, &end, 10);
     if (end == text || *end != '\0' || n < 0) return 0;
-    return (uint8_t)(n < NP_PRIORITIES ? n : NP_PRIORITIES - 1);
+    return n < NP_PRIORITIES ? (unsigned)n : NP_PRIORITIES - 1;
 }
 
 static enum neap_err read_values(struct np_selector *s, const struct np_endpoint *e, uint32_t *ids)
@@ -72,7 +72,7 @@ static enum neap_err read_entries(struct np_selector *s, const struct np_snapsho
             continue;
         }
         m->entries[i] = (struct np_entry){
-            .level = level_of(e),
+            .level = (uint8_t)np_endpoint_level(e),
             .state = NP_AVAILABLE,
             .near = zone == NULL || strcmp(e->zone, zone) == 0,
         };

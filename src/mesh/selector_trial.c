@@ -1,5 +1,6 @@
 /* The trial of an endpoint whose ejection is over (see selector_impl.h). */
 #include "base/clock.h"
+#include "mesh/outlier.h"
 #include "mesh/selector_impl.h"
 
 /* Outlier detection, where there is one, has its own word after this; these are its defaults
@@ -11,19 +12,16 @@ void np_trial_end(struct np_endpoint *e, const struct np_result *r, int64_t now)
 {
     struct np_stats *s = e->stats;
     long long until = atomic_load_explicit(&s->ejected_until, memory_order_relaxed);
-    long long then = until;
-    if (r->outcome == NP_OUTCOME_OK) {
-        atomic_store_explicit(&s->since_ns, now ? now : 1, memory_order_relaxed);
-        then = 0;
-    } else if (r->outcome == NP_OUTCOME_FAILED) {
+    /* Whoever has ejected it meanwhile has the last word. */
+    bool due = until != 0 && until <= now;
+    if (due && r->outcome == NP_OUTCOME_OK) {
+        np_endpoint_readmit(e, now);
+    } else if (due && r->outcome == NP_OUTCOME_FAILED) {
         int64_t n = atomic_load_explicit(&s->ejections, memory_order_relaxed);
         int64_t pause = n < 9 ? AGAIN_NS * (n + 1) : AGAIN_MAX_NS;
-        then = np_time_add(now, pause);
-    }
-    /* Whoever has ejected it meanwhile has the last word. */
-    if (until != 0 && until <= now) {
-        (void)atomic_compare_exchange_strong_explicit(&s->ejected_until, &until, then,
-                                                      memory_order_relaxed, memory_order_relaxed);
+        (void)atomic_compare_exchange_strong_explicit(&s->ejected_until, &until,
+                                                      np_time_add(now, pause), memory_order_relaxed,
+                                                      memory_order_relaxed);
     }
     atomic_store_explicit(&s->on_trial, false, memory_order_release);
 }

@@ -14,7 +14,8 @@
 
 struct np_endpoint_view {
     struct np_endpoint *e;
-    unsigned picks; /* begun by a pick and not released; each holds a reference of its own */
+    unsigned picks;  /* begun by a pick and not released; each holds a reference of its own */
+    unsigned trials; /* those of them that are trials, see np_selector_pick: one at most */
 };
 
 /* Makes the type; once is enough. */
@@ -28,8 +29,14 @@ struct np_endpoint_view *np_endpoint_push_new(lua_State *L, const struct np_endp
 struct np_endpoint_view *np_endpoint_check(lua_State *L, int idx);
 /* NULL for a value of another type. */
 struct np_endpoint_view *np_endpoint_test(lua_State *L, int idx);
-/* Pushes an array of views. */
+/* bind_endpoint_array.c: pushes an array of views, which has columns of their fields as well. */
 void np_endpoint_push_all(lua_State *L, const struct np_snapshot *set);
+/* The same, and takes over a reference to `set`, also when it raises. */
+void np_endpoint_push_held(lua_State *L, struct np_snapshot *set);
+/* The snapshot that such an array was made from, lent by it; NULL for another value. */
+const struct np_snapshot *np_endpoint_array(lua_State *L, int idx);
+/* Makes the type of the arrays' sets; np_endpoint_open calls it. */
+void np_endpoint_array_open(lua_State *L);
 
 /* The arrays of a description, from the Lua tables at `idx` (nil or none: empty). What they point
  * to is held by the tables; the arrays are a userdata that is pushed. `path` is for messages. */

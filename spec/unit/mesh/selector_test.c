@@ -2,7 +2,7 @@
 #include "selector_helpers.h"
 
 static const char *const every_policy[] = {"round_robin", "random",    "least_request", "p2c",
-                                           "peak_ewma",   "ring_hash"};
+                                           "peak_ewma",   "ring_hash", "maglev"};
 #define POLICIES (sizeof every_policy / sizeof *every_policy)
 
 static void picks_of_all_while_all_are_available(void **state)
