@@ -12,9 +12,11 @@
  *     plain=true      nothing is on but what is named here (default: as a service's client has it:
  *                     peak_ewma, outlier, retry, concurrency)
  *     policy=         a built-in policy's name; false: the caller picks and says so to start()
- *     seed, choices, full_scan, active_bias, ring_points, ring_max, load_factor: the policy's
- *     panic_threshold, overprovisioning, zone, zone_min_endpoints, zone_spill,
- *     subset_keys={…}, subset_fallback="any"|"none",
+ *     seed, choices, full_scan, active_bias, ring_points, ring_max, load_factor, table_size,
+ *     max_active, error_penalty, blackout, expiry, update: the policy's (mesh/balancer.h)
+ *     panic_threshold, overprovisioning, zone, zone_min_endpoints, zone_spill, zone_callers,
+ *     subset_keys={…}, subset_fallback="any"|"none", keyed="ring_hash"|"maglev", sticky=secret:
+ *     the selector's (mesh/selector.h)
  *     slow_start={duration=, min=, aggression=, curve="envoy"|"linear"}
  *     retry=      true | false | {attempts, budget, reserve, backoff, max_backoff, timeout,
  *                 retry_after=true, statuses={502,503,504}, shadow}
@@ -35,12 +37,13 @@
  *   The tables are read here, so Lua may hand on what its user wrote (without what is Lua's own:
  *   retry.methods, fallback …).
  *
- *   cluster:pick([priority, [safe, [deadline, [key, [subset]]]]])
+ *   cluster:pick([priority, [safe, [deadline, [key, [subset, [sticky]]]]]])
  *       → call, endpoint, timeout     admitted, and the first attempt is begun (its number is 1)
  *       | call, seconds               admitted; wait so long (a leaky bucket), then call:start()
  *       | nil, err                    refused
  *     priority: 0 … 4 or a name, nil: "normal"; safe: may be made twice; deadline: a moment or nil;
- *     key: string or number, for hashing policies; subset: {key = value, …}.
+ *     key: string or number, for hashing policies; subset: {key = value, …}; sticky: the value that
+ *     cluster:sticky(endpoint) gave for an earlier answer (another text is as none).
  *     err.code: ETIMEDOUT (deadline), ELIMIT (rate, concurrency), EBUSY (breaker), ENOENDPOINT;
  *     err.rule: "deadline", "rate_limit", "concurrency", "breaker", "endpoints";
  *     err.retry_after: seconds, if known.
@@ -59,17 +62,21 @@
  *     After a retry's delay in which the caller lost patience, and to end a call early: call:close.
  *     A streamed answer's attempt is finished when its body ends, with the latency of its head; an
  *     answer that may be retried (call:retriable(status)) is finished at its head.
+ *   call:answered(number)      its answer has begun and is the call's: the latency ends here, the
+ *     others have lost (finish them with nil), and there is no further hedge or retry
  *   call:retriable(status) → whether finish with it could lead to another attempt
  *   call:hedge_delay() → seconds from now until a hedge is due | nil for never (just now)
  *   call:hedge() → endpoint, timeout, number | nil, err      ELIMIT: no budget, or in shadow mode
  *   call:tried() → array of endpoints          for policies in Lua
- *   call.attempts                              how many were begun
- *   call:close(), __close, __gc: ends it; attempts that were not finished are canceled. What is
- *     closed may be used again by another call of the cluster: hold it in a <close> variable, or
- *     close it once and forget it. A method of an ended call raises, but close().
+ *   call:attempts()                            how many were begun
+ *   call:close(), __close, __gc: ends it; attempts that were not finished are canceled (the time
+ *     they had taken is told to their endpoints, but not by __gc). What is closed may be used again
+ * by another call of the cluster: hold it in a <close> variable, or close it once and forget it. A
+ * method of an ended call raises, but close().
  *
  *   cluster:endpoints() → array; cluster:usable() → array, those that may be picked just now: the
  *     same table until they change.
+ *   cluster:sticky(endpoint) → string | nil without the option `sticky`
  *   cluster:update(endpoints) → true | nil, err      of one that was made with a list
  *   cluster:stats() → table, see bind_cluster_stats.c
  *   cluster:close()      calls that have begun may end.
@@ -78,8 +85,63 @@
 #ifndef NP_SCRIPT_BIND_CLUSTER_H
 #define NP_SCRIPT_BIND_CLUSTER_H
 
+#include <lauxlib.h>
 #include <lua.h>
 
 #include "mesh/cluster.h"
+#include "mesh/commons.h"
+#include "mesh/upstream.h"
+
+#define NP_CLUSTER_TYPE "neap.cluster"
+#define NP_CLUSTER_CALL_TYPE "neap.cluster.call"
+#define NP_CLUSTER_STATUS_MAX 599
+#define NP_CLUSTER_SUBSET_MAX 8 /* pairs that a call may ask for */
+
+struct np_cluster_read {
+    struct np_cluster_options o;
+    const char *service, *name, *share; /* held by the table; service and share may be NULL */
+    uint64_t statuses[(NP_CLUSTER_STATUS_MAX + 64) / 64]; /* that are retried, a bit each */
+};
+
+/* What a cluster's userdata and its calls share: the machine lives on until the last call has
+ * ended. One thread. */
+struct np_cluster_shell {
+    unsigned refs;
+    struct np_cluster *cluster;
+    uint64_t statuses[(NP_CLUSTER_STATUS_MAX + 64) / 64];
+};
+void np_cluster_shell_unref(struct np_cluster_shell *s);
+
+/* The userdata "neap.cluster". */
+struct np_cluster_box {
+    struct np_cluster_shell *shell; /* NULL: closed */
+    struct np_common *rules;        /* its part of those that are shared */
+    struct np_upstream *up;         /* NULL: over a list */
+    struct np_snapshot *taken;      /* what the machine has */
+    struct np_snapshot *listed[2];  /* what the arrays were made from */
+    int pooled;                     /* calls in the pool */
+};
+enum np_cluster_uv {
+    NP_CLUSTER_UV_NAME = 1,
+    NP_CLUSTER_UV_POOL,   /* an array of calls that wait for their next use */
+    NP_CLUSTER_UV_ALL,    /* the array that endpoints() gave last */
+    NP_CLUSTER_UV_USABLE, /* … usable() */
+    NP_CLUSTER_UVS = NP_CLUSTER_UV_USABLE
+};
+
+/* bind_cluster.c: as np_type_new, with the type's metatable as the upvalue of its methods, by which
+ * np_cluster_self knows the object at 1 faster than by name. */
+void np_cluster_type(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
+void *np_cluster_self(lua_State *L, const char *name);
+/* bind_cluster_options.c: reads the table at `idx`; may push what holds its strings. */
+void np_cluster_read_options(lua_State *L, int idx, struct np_cluster_read *r);
+/* bind_cluster_stats.c: cluster:stats() */
+int np_cluster_push_stats(lua_State *L);
+/* bind_cluster.c: the cluster at 1, open, which has seen what its service has become. */
+struct np_cluster_box *np_cluster_box_check(lua_State *L, int64_t now);
+/* bind_cluster_call.c */
+void np_cluster_open_calls(lua_State *L);
+int np_cluster_begin(lua_State *L); /* cluster:begin(…) */
+int np_cluster_pick(lua_State *L);  /* cluster:pick(…) */
 
 #endif

@@ -10,6 +10,7 @@
     X(breaker)        \
     X(bus)            \
     X(cidr)           \
+    X(cluster)        \
     X(crypto)         \
     X(coding)         \
     X(concurrency)    \

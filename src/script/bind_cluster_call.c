@@ -1,0 +1,639 @@
+/* neap.core.cluster: calls. What a caller does between asking and its answer;
+ * see bind_cluster.h.
+ *
+ * A call is a userdata, used again by another call once it was closed: so the
+ * hot path makes no garbage. Between its end and its close its methods raise.
+ * It references the machine until it ends, and has its cluster as a user value,
+ * into whose pool it goes.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "script/bind_cluster.h"
+#include "script/bind_endpoint.h"
+#include "script/luax.h"
+#include "script/state.h"
+
+#define MAX_POOLED 1024
+
+enum { UV_CLUSTER = 1, UV_SUBSET = 2, UVS = 2 };
+/* Places on the stack of begin and pick: their last argument, and then the call. */
+enum { WISHES = 7, CALL = 8 };
+
+struct call {
+    struct np_cluster_shell *shell; /* NULL: it has ended, or never begun */
+    bool closed;                    /* it is in the pool, or nobody's */
+    struct np_call call;
+    struct np_result last; /* of the attempt that was finished last, while nothing
+                              was decided */
+    struct np_pair subset[NP_CLUSTER_SUBSET_MAX]; /* held by the table in UV_SUBSET */
+    struct {
+        struct np_attempt a;
+        int64_t answered; /* 0: not yet */
+    } attempts[NP_CALL_ATTEMPTS];
+};
+
+static const struct np_result nothing = {.outcome = NP_OUTCOME_CANCELED, .latency_ns = -1};
+
+static struct call *check_any(lua_State *L)
+{
+    return np_cluster_self(L, NP_CLUSTER_CALL_TYPE);
+}
+
+static struct call *check_running(lua_State *L)
+{
+    struct call *k = check_any(L);
+    if (k->shell == NULL) np_misuse(L, "this call has ended");
+    return k;
+}
+
+static struct np_cluster *machine(const struct call *k)
+{
+    return k->shell->cluster;
+}
+
+/* --- its end */
+
+static void end(struct call *k, const struct np_result *r, int64_t now)
+{
+    struct np_cluster_shell *s = k->shell;
+    k->shell = NULL;
+    np_cluster_end(s->cluster, &k->call, r, now);
+    np_cluster_shell_unref(s);
+}
+
+/* Attempts that nobody will finish any more. `bound`: their callers waited
+ * until now, so that the time they took says something. */
+static void cancel(struct call *k, bool bound, int64_t now)
+{
+    struct np_result r = nothing;
+    int64_t at;
+    for (int i = 0; i < k->call.attempts; i++) {
+        struct np_attempt *a = &k->attempts[i].a;
+        if (a->e == NULL) continue;
+        r.latency_ns = -1;
+        if (k->attempts[i].answered != 0) {
+            r.latency_ns = k->attempts[i].answered - a->began;
+        } else if (bound && now > a->began) {
+            r.latency_ns = now - a->began;
+        }
+        (void)np_cluster_finish(machine(k), &k->call, a, &r, false, now, &at);
+    }
+    end(k, NULL, now);
+}
+
+/* The call at `idx` is nobody's any more. */
+static void into_pool(lua_State *L, int idx, struct call *k)
+{
+    k->closed = true;
+    if (k->call.ctx.nsubset > 0) {
+        lua_pushnil(L);
+        lua_setiuservalue(L, idx, UV_SUBSET);
+    }
+    lua_getiuservalue(L, idx, UV_CLUSTER);
+    struct np_cluster_box *b = lua_touserdata(L, -1);
+    if (b == NULL || b->shell == NULL || b->pooled >= MAX_POOLED) {
+        lua_pop(L, 1);
+        return;
+    }
+    lua_getiuservalue(L, -1, NP_CLUSTER_UV_POOL);
+    lua_pushvalue(L, idx);
+    lua_rawseti(L, -2, b->pooled + 1);
+    b->pooled++;
+    lua_pop(L, 2);
+}
+
+/* call:close(), __close */
+static int call_close(lua_State *L)
+{
+    struct call *k = check_any(L);
+    lua_settop(L, 1);
+    if (k->closed) return 0;
+    if (k->shell != NULL) cancel(k, true, np_loop_hrtime());
+    into_pool(L, 1, k);
+    return 0;
+}
+
+static int call_gc(lua_State *L)
+{
+    struct call *k = lua_touserdata(L, 1);
+    if (k->shell != NULL) cancel(k, false, np_loop_hrtime());
+    k->closed = true;
+    return 0;
+}
+
+/* --- its beginning */
+
+/* Pushes a call that has not begun; the cluster is at 1. */
+static struct call *push_call(lua_State *L, struct np_cluster_box *b)
+{
+    if (b->pooled > 0) {
+        lua_getiuservalue(L, 1, NP_CLUSTER_UV_POOL);
+        lua_rawgeti(L, -1, b->pooled);
+        lua_pushnil(L);
+        lua_rawseti(L, -3, b->pooled);
+        b->pooled--;
+        lua_remove(L, -2);
+        return lua_touserdata(L, -1);
+    }
+    struct call *k = lua_newuserdatauv(L, sizeof *k, UVS);
+    k->shell = NULL;
+    k->closed = true;
+    luaL_setmetatable(L, NP_CLUSTER_CALL_TYPE);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, UV_CLUSTER);
+    return k;
+}
+
+static enum np_priority check_priority(lua_State *L, int idx)
+{
+    enum np_priority p = NP_PRIORITY_NORMAL;
+    size_t n = 0;
+    if (lua_isnoneornil(L, idx)) return p;
+    if (lua_type(L, idx) == LUA_TNUMBER) {
+        lua_Integer i = luaL_checkinteger(L, idx);
+        luaL_argcheck(L, i >= 0 && i < NP_PRIORITY_CLASSES, idx, "no such priority");
+        return (enum np_priority)i;
+    }
+    const char *name = luaL_checklstring(L, idx, &n);
+    if (!np_priority_parse(name, n, &p)) np_misuse(L, "unknown priority '%s'", name);
+    return p;
+}
+
+static int64_t check_deadline(lua_State *L, int idx)
+{
+    if (lua_isnoneornil(L, idx)) return 0;
+    lua_Number at = luaL_checknumber(L, idx);
+    if (!(at > 0)) return 1; /* long over */
+    return np_seconds(at);
+}
+
+static void read_key(lua_State *L, int idx, struct np_pick_ctx *ctx)
+{
+    size_t n = 0;
+    if (lua_isnoneornil(L, idx)) return;
+    lua_pushvalue(L, idx); /* a number becomes text here, not in the caller's place */
+    const char *key = luaL_checklstring(L, -1, &n);
+    ctx->has_hash = true;
+    ctx->hash = np_pick_hash(key, n);
+    lua_pop(L, 1);
+}
+
+/* The call is on top; it keeps the table, and so the strings. */
+static void read_subset(lua_State *L, int idx, struct call *k)
+{
+    size_t n = 0;
+    luaL_checktype(L, idx, LUA_TTABLE);
+    lua_pushnil(L);
+    while (lua_next(L, idx)) {
+        if (n == NP_CLUSTER_SUBSET_MAX) {
+            np_misuse(L, "subset: more than %d keys", NP_CLUSTER_SUBSET_MAX);
+        }
+        if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING) {
+            np_misuse(L, "subset: keys and values must be strings");
+        }
+        k->subset[n++] = (struct np_pair){lua_tostring(L, -2), lua_tostring(L, -1)};
+        lua_pop(L, 1);
+    }
+    k->call.ctx.subset = k->subset;
+    k->call.ctx.nsubset = n;
+    lua_pushvalue(L, idx);
+    lua_setiuservalue(L, -2, UV_SUBSET);
+}
+
+/* What an earlier answer was given. What is no such value is a client's, and nobody's mistake. */
+static void read_sticky(lua_State *L, int idx, struct np_pick_ctx *ctx)
+{
+    size_t n = 0;
+    if (lua_isnil(L, idx)) return;
+    const char *text = luaL_checklstring(L, idx, &n);
+    (void)np_sticky_parse(text, n, ctx);
+}
+
+/* Arguments from 2 on: priority, safe, deadline, key, subset, sticky. */
+static void read_wishes(lua_State *L, struct np_call *call)
+{
+    memset(&call->ctx, 0, sizeof call->ctx);
+    call->priority = check_priority(L, 2);
+    call->safe = lua_toboolean(L, 3);
+    call->deadline = check_deadline(L, 4);
+    call->retriable = NP_RETRIABLE_BY_FAULT;
+    read_key(L, 5, &call->ctx);
+    read_sticky(L, 7, &call->ctx);
+}
+
+static const char *why(enum np_rule rule)
+{
+    switch (rule) {
+    case NP_RULE_DEADLINE:
+        return "the call's time is over";
+    case NP_RULE_RATE_LIMIT:
+        return "the rate limit is reached";
+    case NP_RULE_CONCURRENCY:
+        return "the concurrency limit is reached";
+    case NP_RULE_BREAKER:
+        return "the circuit breaker is open";
+    case NP_RULE_ENDPOINTS:
+        return "no endpoint is available";
+    default:
+        return NULL;
+    }
+}
+
+/* nil, err of the call at `idx`. */
+static int refused(lua_State *L, int idx, const struct np_call *call, enum neap_err err)
+{
+    const char *text = why(call->refused_by);
+    lua_getiuservalue(L, idx, UV_CLUSTER);
+    lua_getiuservalue(L, -1, NP_CLUSTER_UV_NAME);
+    const char *name = lua_tostring(L, -1);
+    (void)np_fail(L, err, "%s: %s", name, text ? text : neap_err_text(err));
+    if (text == NULL) return 2;
+    lua_pushstring(L, np_rule_name(call->refused_by));
+    lua_setfield(L, -2, "rule");
+    if (call->retry_after_ns > 0) {
+        lua_pushnumber(L, np_to_seconds(call->retry_after_ns));
+        lua_setfield(L, -2, "retry_after");
+    }
+    return 2;
+}
+
+/* Pushes the call, admitted, or nil and an error; true: admitted. */
+static bool admit(lua_State *L, struct np_cluster_box *b, int64_t now)
+{
+    lua_settop(L, WISHES);
+    struct call *k = push_call(L, b);
+    read_wishes(L, &k->call);
+    if (!lua_isnil(L, 6)) read_subset(L, 6, k);
+    enum neap_err err = np_cluster_admit(b->shell->cluster, &k->call, now);
+    if (err != NEAP_OK) {
+        into_pool(L, CALL, k);
+        (void)refused(L, CALL, &k->call, err);
+        return false;
+    }
+    b->shell->refs++;
+    k->shell = b->shell;
+    k->closed = false;
+    k->last = nothing;
+    return true;
+}
+
+int np_cluster_begin(lua_State *L)
+{
+    int64_t now = np_loop_hrtime();
+    struct np_cluster_box *b = np_cluster_box_check(L, now);
+    if (!admit(L, b, now)) return 2;
+    struct call *k = lua_touserdata(L, CALL);
+    if (k->call.wait_ns == 0) return 1;
+    lua_pushnumber(L, np_to_seconds(k->call.wait_ns));
+    return 2;
+}
+
+/* --- attempts */
+
+/* Pushes endpoint, timeout, number. The attempt is begun: should the push
+ * raise, the call's end gives it back. */
+static int push_attempt(lua_State *L, struct call *k, const struct np_attempt *a)
+{
+    k->attempts[a->number - 1].answered = 0;
+    np_endpoint_push(L, a->e);
+    if (a->timeout_ns > 0) {
+        lua_pushnumber(L, np_to_seconds(a->timeout_ns));
+    } else {
+        lua_pushnil(L);
+    }
+    lua_pushinteger(L, a->number);
+    return 3;
+}
+
+/* The next attempt's place. */
+static struct np_attempt *next_place(struct call *k)
+{
+    int i = k->call.attempts < NP_CALL_ATTEMPTS ? k->call.attempts : NP_CALL_ATTEMPTS - 1;
+    return &k->attempts[i].a;
+}
+
+/* The call at `idx` could not begin an attempt. With none in flight it ends, as
+ * its last one did. */
+static int not_started(lua_State *L, int idx, struct call *k, enum neap_err err, int64_t now)
+{
+    static const struct np_result none = {
+        .outcome = NP_OUTCOME_FAILED, .fault = NP_FAULT_LOCAL, .latency_ns = -1};
+    if (k->call.inflight == 0) end(k, k->call.attempts == 0 ? &none : &k->last, now);
+    return refused(L, idx, &k->call, err);
+}
+
+int np_cluster_pick(lua_State *L)
+{
+    int64_t now = np_loop_hrtime();
+    struct np_cluster_box *b = np_cluster_box_check(L, now);
+    if (!admit(L, b, now)) return 2;
+    struct call *k = lua_touserdata(L, CALL);
+    if (k->call.wait_ns > 0) {
+        lua_pushnumber(L, np_to_seconds(k->call.wait_ns));
+        return 2;
+    }
+    struct np_attempt *a = next_place(k);
+    enum neap_err err = np_cluster_start(machine(k), &k->call, now, a);
+    if (err == NEAP_OK) {
+        (void)push_attempt(L, k, a);
+        lua_pop(L, 1);
+        return 3;
+    }
+    (void)not_started(L, CALL, k, err, now);
+    into_pool(L, CALL, k);
+    return 2;
+}
+
+/* call:start([endpoint]) */
+static int call_start(lua_State *L)
+{
+    struct call *k = check_running(L);
+    int64_t now = np_loop_hrtime();
+    struct np_attempt *a = next_place(k);
+    enum neap_err err;
+    if (lua_isnoneornil(L, 2)) {
+        err = np_cluster_start(machine(k), &k->call, now, a);
+    } else {
+        struct np_endpoint *e = np_endpoint_check(L, 2)->e;
+        err = np_cluster_start_on(machine(k), &k->call, e, now, a);
+    }
+    if (err != NEAP_OK) return not_started(L, 1, k, err, now);
+    return push_attempt(L, k, a);
+}
+
+/* call:hedge_delay() */
+static int call_hedge_delay(lua_State *L)
+{
+    struct call *k = check_running(L);
+    int64_t at = np_cluster_hedge_at(machine(k), &k->call);
+    if (at == INT64_MAX) return lua_pushnil(L), 1;
+    int64_t now = np_loop_hrtime();
+    lua_pushnumber(L, at > now ? np_to_seconds(at - now) : 0);
+    return 1;
+}
+
+/* call:hedge() */
+static int call_hedge(lua_State *L)
+{
+    struct call *k = check_running(L);
+    struct np_attempt *a = next_place(k);
+    enum neap_err err = np_cluster_hedge(machine(k), &k->call, np_loop_hrtime(), a);
+    if (err != NEAP_OK) return np_fail(L, err, NULL);
+    return push_attempt(L, k, a);
+}
+
+/* --- what came of them */
+
+/* The request surely came to no server: it could not be sent … */
+static bool is_unreached(enum neap_err code)
+{
+    switch (code) {
+    case NEAP_ECONNREFUSED:
+    case NEAP_EHOSTUNREACH:
+    case NEAP_ENETUNREACH:
+    case NEAP_EADDRNOTAVAIL:
+    case NEAP_EDNS:
+    case NEAP_ENOTFOUND: /* the name */
+    case NEAP_EPROXY:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* … or it had not come to sending. `wait`: for a connection of the pool. */
+static bool before_sending(const char *phase)
+{
+    static const char *const phases[] = {"wait", "dns", "connect", "proxy", "tls", NULL};
+    for (const char *const *p = phases; phase != NULL && *p != NULL; p++) {
+        if (strcmp(phase, *p) == 0) return true;
+    }
+    return false;
+}
+
+/* It may have been acted on, or not. */
+static bool is_uncertain(enum neap_err code)
+{
+    switch (code) {
+    case NEAP_ECONNRESET:
+    case NEAP_ECONNABORTED:
+    case NEAP_ENOTCONN:
+    case NEAP_EPIPE:
+    case NEAP_EPROTO:
+    case NEAP_EOF:
+    case NEAP_ETIMEDOUT:
+    case NEAP_ECLOSED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+struct outcome {
+    struct np_result r;
+    bool unreached;
+    enum np_retriable retriable;
+};
+
+static void read_error(lua_State *L, int idx, struct outcome *o)
+{
+    enum neap_err code = np_error_code(L, idx);
+    luaL_checktype(L, idx, LUA_TTABLE);
+    lua_getfield(L, idx, "phase");
+    const char *phase = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    if (code == NEAP_ECANCELED) {
+        o->r.outcome = NP_OUTCOME_CANCELED;
+        return;
+    }
+    o->r.outcome = NP_OUTCOME_FAILED;
+    o->unreached = is_unreached(code) || before_sending(phase);
+    if (o->unreached || is_uncertain(code) || code == NEAP_ETLS) {
+        o->r.fault = NP_FAULT_LOCAL;
+        o->retriable = NP_RETRIABLE_YES;
+    } else {
+        o->r.fault = NP_FAULT_NONE; /* ours: a limit, no memory, a misuse … */
+        o->retriable = NP_RETRIABLE_NO;
+    }
+    lua_pop(L, 1);
+}
+
+static bool is_retried(const struct np_cluster_shell *s, lua_Integer status)
+{
+    if (status < 0 || status > NP_CLUSTER_STATUS_MAX) return false;
+    return s->statuses[status / 64] >> (status % 64) & 1;
+}
+
+static void read_status(const struct np_cluster_shell *s, lua_Integer status, struct outcome *o)
+{
+    bool retried = is_retried(s, status);
+    if (status < 500 && status != 429 && !retried) {
+        o->r.outcome = NP_OUTCOME_OK;
+        return;
+    }
+    o->r.outcome = NP_OUTCOME_FAILED;
+    o->retriable = retried ? NP_RETRIABLE_YES : NP_RETRIABLE_NO;
+    if (status == 429) {
+        o->r.fault = NP_FAULT_OVERLOAD;
+    } else if (status >= 502 && status <= 504) {
+        o->r.fault = NP_FAULT_GATEWAY;
+    } else {
+        o->r.fault = NP_FAULT_SERVER;
+    }
+}
+
+static int64_t latency_of(lua_State *L, int idx, const struct call *k, int i,
+                          const struct outcome *o, int64_t now)
+{
+    const struct np_attempt *a = &k->attempts[i].a;
+    int64_t answered = k->attempts[i].answered;
+    if (!lua_isnoneornil(L, idx)) return np_check_seconds(L, idx, -1);
+    if (answered != 0) return answered - a->began;
+    if (o->r.outcome == NP_OUTCOME_CANCELED) return -1;
+    return now > a->began ? now - a->began : 0;
+}
+
+static uint64_t check_bytes(lua_State *L, int idx)
+{
+    lua_Number n = luaL_optnumber(L, idx, 0);
+    return n > 0 && n < 1e18 ? (uint64_t)n : 0;
+}
+
+/* number, status | err | nil, seconds, retry_after, bytes_in, bytes_out from 2
+ * on. */
+static void read_outcome(lua_State *L, const struct call *k, int i, int64_t now, struct outcome *o)
+{
+    *o = (struct outcome){.r = nothing};
+    switch (lua_type(L, 3)) {
+    case LUA_TNUMBER:
+        read_status(k->shell, luaL_checkinteger(L, 3), o);
+        break;
+    case LUA_TNIL:
+    case LUA_TNONE:
+        break;
+    default:
+        read_error(L, 3, o);
+    }
+    o->r.latency_ns = latency_of(L, 4, k, i, o, now);
+    if (lua_gettop(L) < 5) return;
+    o->r.retry_after_ns = np_check_seconds(L, 5, 0);
+    o->r.bytes_in = check_bytes(L, 6);
+    o->r.bytes_out = check_bytes(L, 7);
+}
+
+/* The index of the attempt that argument 2 names, which is in flight. */
+static int check_attempt(lua_State *L, const struct call *k)
+{
+    lua_Integer number = luaL_checkinteger(L, 2);
+    if (number < 1 || number > k->call.attempts) np_misuse(L, "no attempt %d", (int)number);
+    if (k->attempts[number - 1].a.e == NULL) {
+        np_misuse(L, "attempt %d was finished already", (int)number);
+    }
+    return (int)number - 1;
+}
+
+/* The moment of an attempt's end. Who has measured the latency has read the clock: then the loop's,
+ * with its step of a millisecond, is good enough for what is longer than that latency. */
+static int64_t end_of(lua_State *L, const struct np_attempt *a)
+{
+    if (lua_type(L, 4) != LUA_TNUMBER) return np_loop_hrtime();
+    int64_t now = np_loop_now(np_script_of(L)->loop);
+    int64_t end = np_time_add(a->began, np_check_seconds(L, 4, 0));
+    if (end > now && end < now + NP_NS_PER_SEC) return end;
+    return now > a->began ? now : a->began;
+}
+
+/* call:finish(number, status | err | nil, [seconds, [retry_after, [bytes_in,
+ * [bytes_out]]]]) */
+static int call_finish(lua_State *L)
+{
+    struct outcome o;
+    struct call *k = check_running(L);
+    int i = check_attempt(L, k);
+    int64_t at, now = end_of(L, &k->attempts[i].a);
+    read_outcome(L, k, i, now, &o);
+    bool lost = k->call.decided && k->attempts[i].answered == 0;
+    k->call.retriable = o.retriable;
+    enum np_verdict v =
+        np_cluster_finish(machine(k), &k->call, &k->attempts[i].a, &o.r, o.unreached, now, &at);
+    if (!lost) k->last = o.r;
+    switch (v) {
+    case NP_CALL_RETRY:
+        lua_pushnumber(L, at > now ? np_to_seconds(at - now) : 0);
+        return 1;
+    case NP_CALL_WAIT:
+        lua_pushboolean(L, 0);
+        return 1;
+    case NP_CALL_DONE:
+        break;
+    }
+    if (k->call.inflight == 0) end(k, &k->last, now);
+    return 0;
+}
+
+/* call:answered(number): its answer has begun and is the call's; the latency
+ * ends here. */
+static int call_answered(lua_State *L)
+{
+    struct call *k = check_running(L);
+    int i = check_attempt(L, k);
+    if (k->attempts[i].answered != 0) return 0;
+    if (k->call.decided) np_misuse(L, "another attempt was answered already");
+    int64_t now = np_loop_hrtime();
+    k->attempts[i].answered = now > k->attempts[i].a.began ? now : k->attempts[i].a.began + 1;
+    np_cluster_answered(machine(k), &k->call, &k->attempts[i].a);
+    return 0;
+}
+
+/* call:retriable(status) */
+static int call_retriable(lua_State *L)
+{
+    struct call *k = check_running(L);
+    lua_pushboolean(L, k->call.safe && is_retried(k->shell, luaL_checkinteger(L, 2)));
+    return 1;
+}
+
+/* call:tried() → array */
+static int call_tried(lua_State *L)
+{
+    struct call *k = check_running(L);
+    lua_createtable(L, k->call.attempts, 0);
+    for (int i = 0; i < k->call.attempts; i++) {
+        np_endpoint_push(L, k->call.tried[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+/* call:attempts() → how many were begun; of an ended call, too */
+static int call_attempts(lua_State *L)
+{
+    struct call *k = check_any(L);
+    lua_pushinteger(L, k->closed ? 0 : k->call.attempts);
+    return 1;
+}
+
+static int call_tostring(lua_State *L)
+{
+    struct call *k = check_any(L);
+    const char *how = k->closed ? "closed" : k->shell == NULL ? "ended" : "running";
+    lua_pushfstring(L, "%s: %s", NP_CLUSTER_CALL_TYPE, how);
+    return 1;
+}
+
+void np_cluster_open_calls(lua_State *L)
+{
+    static const luaL_Reg methods[] = {{"start", call_start},
+                                       {"finish", call_finish},
+                                       {"answered", call_answered},
+                                       {"retriable", call_retriable},
+                                       {"hedge_delay", call_hedge_delay},
+                                       {"hedge", call_hedge},
+                                       {"tried", call_tried},
+                                       {"attempts", call_attempts},
+                                       {"close", call_close},
+                                       {NULL, NULL}};
+    static const luaL_Reg meta[] = {
+        {"__gc", call_gc}, {"__close", call_close}, {"__tostring", call_tostring}, {NULL, NULL}};
+    np_cluster_type(L, NP_CLUSTER_CALL_TYPE, methods, meta);
+}
