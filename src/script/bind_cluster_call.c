@@ -64,10 +64,15 @@ static void end(struct call *k, const struct np_result *r, int64_t now)
 
 /* Attempts that nobody will finish any more. `bound`: their callers waited
  * until now, so that the time they took says something. */
-static void cancel(struct call *k, bool bound, int64_t now)
+static void cancel(struct call *k, bool bound, bool expired, int64_t now)
 {
     struct np_result r = nothing;
     int64_t at;
+    if (expired) {
+        r.outcome = NP_OUTCOME_FAILED;
+        r.fault = NP_FAULT_LOCAL;
+        k->call.retriable = NP_RETRIABLE_NO;
+    }
     for (int i = 0; i < k->call.attempts; i++) {
         struct np_attempt *a = &k->attempts[i].a;
         if (a->e == NULL) continue;
@@ -79,7 +84,7 @@ static void cancel(struct call *k, bool bound, int64_t now)
         }
         (void)np_cluster_finish(machine(k), &k->call, a, &r, false, now, &at);
     }
-    end(k, NULL, now);
+    end(k, expired ? &r : NULL, now);
 }
 
 /* The call at `idx` is nobody's any more. */
@@ -103,13 +108,15 @@ static void into_pool(lua_State *L, int idx, struct call *k)
     lua_pop(L, 2);
 }
 
-/* call:close(), __close */
+/* call:close(), __close(call, err): a deadline of the task's that has passed is a failure of whom
+ * it waited for, as a time-out is. */
 static int call_close(lua_State *L)
 {
     struct call *k = check_any(L);
+    bool expired = np_error_code(L, 2) == NEAP_ETIMEDOUT;
     lua_settop(L, 1);
     if (k->closed) return 0;
-    if (k->shell != NULL) cancel(k, true, np_loop_hrtime());
+    if (k->shell != NULL) cancel(k, true, expired, np_loop_hrtime());
     into_pool(L, 1, k);
     return 0;
 }
@@ -117,7 +124,7 @@ static int call_close(lua_State *L)
 static int call_gc(lua_State *L)
 {
     struct call *k = lua_touserdata(L, 1);
-    if (k->shell != NULL) cancel(k, false, np_loop_hrtime());
+    if (k->shell != NULL) cancel(k, false, false, np_loop_hrtime());
     k->closed = true;
     return 0;
 }

@@ -1,18 +1,16 @@
 --- One call of a client: its attempts, and the redirects it follows, within its time.
 
-local attempts = require "neap.http.attempt"
+local attempt = require "neap.http.attempt"
 local core = require "neap.core.http"
 local deadline = require "neap.http.deadline"
 local options = require "neap.http.client_options"
+local priority = require "neap.http.priority"
 local replay = require "neap.http.replay"
-local retry = require "neap.http.retry"
-local runtime = require "neap.core.runtime"
+local resilience = require "neap.http.resilience"
 local task = require "neap.task"
 local upstream = require "neap.http.upstream"
 
 local M = {}
-
-local monotonic = runtime.monotonic
 
 local function timed_out(call)
   local err = task.error("ETIMEDOUT", ("%s %s: timed out"):format(call.wire.method, call.wire.target))
@@ -31,95 +29,12 @@ local function again(call)
   return not call.kept or call.kept:again()
 end
 
--- A streamed answer holds its pick until its body has ended or is closed.
-local function hold(res, lease)
-  local class = getmetatable(res).__index
-  function res:read(timeout)
-    local piece, err = class.read(self, timeout)
-    if piece == nil and not (err and err.code == "ETIMEDOUT" and timeout) then lease:done(err == nil) end
-    return piece, err
-  end
-  function res:close()
-    lease:done(nil)
-    class.close(self)
-  end
-end
-
-local function failed_status(status)
-  return status >= 500
-end
-
--- One attempt. Returns the response, or nil and the error; then the endpoint that was picked, if any.
-local function attempt(route, call, tried, timeout, made)
-  local place, lease = route.upstream:take(call, tried)
-  if not place then return nil, lease end
-  if not lease then return attempts.send(route.client, call, call.wire, place, timeout, made) end
-  local held <close> = setmetatable({ lease }, { -- luacheck: ignore 211
-    __close = function(self)
-      if self[1] then self[1]:done(nil) end
-    end,
-  })
-  local picked = lease.picked
-  local res, err = attempts.send(route.client, call, call.wire, place, timeout, made)
-  lease:head()
-  if not res then
-    lease:done(false)
-    return nil, err, picked
-  end
-  res.endpoint = picked
-  if call.wire.stream and not failed_status(res.status) then
-    hold(res, lease)
-    held[1] = nil
-  else
-    lease:done(not failed_status(res.status))
-  end
-  return res, nil, picked
-end
-
-local function smaller(a, b)
-  if not a then return b end
-  if not b then return a end
-  return math.min(a, b)
-end
-
-local function idempotent(call)
-  local value = call.wire.idempotent
-  if value == nil then return nil end
-  return value > 0
-end
-
--- Whether to try again, and after how long; withdraws from the budget.
-local function next_attempt(policy, call, made, res, err, fresh)
-  if made >= policy.attempts or not again(call) then return end
-  if not policy:wants(call.wire.method, idempotent(call), res and res.status, err) then return end
-  local delay = 0
-  if not (fresh and retry.is_unreached(err)) then delay = policy:delay(made) end
-  local left = deadline.left(call)
-  if left == false or (left and delay >= left) then return end
-  if not policy.budget:withdraw(monotonic()) then return end
-  return delay
-end
-
----Makes the attempts.
----@return neap.http.Response?
----@return neap.Error?
-local function with_retries(route, call)
-  local policy = route.policy
-  local tried, made = {}, 0
-  if policy then policy.budget:deposit(monotonic()) end
-  while true do
-    local left = deadline.left(call)
-    if left == false then return timed_out(call) end
-    made = made + 1
-    local within = policy and smaller(left, policy.timeout) or left
-    local res, err, picked = attempt(route, call, tried, within, made)
-    if not policy then return res, err end
-    tried[#tried + 1] = picked
-    local delay = next_attempt(policy, call, made, res, err, picked ~= nil)
-    if not delay then return res, err end
-    if res and res.call then res:close() end
-    if delay > 0 then task.sleep(delay) end
-  end
+-- The answer of one place, or of whom the place's rules choose.
+local function ask(route, call)
+  local to, left = route.upstream, deadline.left(call)
+  if left == false then return timed_out(call) end
+  if to.cluster then return resilience.perform(to, route.client, call) end
+  return attempt.send(route.client, call, call.wire, to.at, left, 1)
 end
 
 -- --- redirects
@@ -134,6 +49,7 @@ local function elsewhere(client)
   local way = client.way
   return {
     opts = client.opts,
+    origins = client.origins,
     hooks = client.hooks,
     jar = client.jar,
     way = { tls = way.tls, proxy = way.proxy },
@@ -149,7 +65,7 @@ end
 local function make_get(call)
   local wire = call.wire
   wire.method, wire.body, wire.content_length, wire.expect_continue = "GET", nil, nil, nil
-  wire.idempotent, call.kept = nil, nil
+  wire.idempotent, call.kept, call.safe = nil, nil, true
   for _, name in ipairs {
     "content-type", "content-encoding", "content-language", "content-location", "content-range", "digest",
     "last-modified",
@@ -168,8 +84,11 @@ local function follow_to(route, call, place, url)
     for _, name in ipairs(secrets) do call.wire.headers[name] = nil end
     call.wire.headers.host = nil
     call.auth = nil
+    call.wire.headers[priority.HEADER], call.hash_key, call.subset = nil, nil, nil
     deadline.leave(call)
-    route = { client = elsewhere(route.client), upstream = upstream.origin(place), policy = route.policy }
+    local client = elsewhere(route.client)
+    local to = client.origins and client.origins:at(place) or upstream.origin(place)
+    route = { client = client, upstream = to }
   end
   call.authority, call.scheme, call.host = place.authority, place.scheme, url.host
   call.wire.target = url.target
@@ -212,7 +131,7 @@ end
 -- --- all of it
 
 ---Makes a call and follows its redirects.
----@param route table `client`, `upstream`, `policy`
+---@param route table `client`, `upstream`
 ---@param call table as lua/neap/http/client.lua prepares it
 ---@return neap.http.Response?
 ---@return neap.Error?
@@ -225,7 +144,7 @@ function M.perform(route, call)
   local followed = 0
   while true do
     send_cookies(route, call)
-    local res, err = with_retries(route, call)
+    local res, err = ask(route, call)
     if not res then return nil, err end
     call.authority, call.scheme = call.authority or res.authority, call.scheme or res.scheme
     local jar = route.client.jar

@@ -10,6 +10,7 @@ local cookie = require "neap.http.cookie"
 local core = require "neap.core.http"
 local message = require "neap.http.message"
 local options = require "neap.http.client_options"
+local priority = require "neap.http.priority"
 local schema = require "neap.schema"
 local task = require "neap.task"
 local upstream = require "neap.http.upstream"
@@ -31,8 +32,44 @@ local function parse_base(base, level)
   return upstream.place(url), url
 end
 
----Makes a client. Without `base` and `service` its calls take whole URLs. Connections are kept and shared
----by all clients of a worker but those with a `pool` of their own.
+-- What a client's way, timeouts and headers are, whatever it calls.
+local function with_options(read)
+  local opts = read.opts
+  return setmetatable({
+    opts = opts,
+    wire = read.wire,
+    timeout = read.timeout,
+    timed = read.timed,
+    quiet = opts.deadline == false,
+    rules = read.rules,
+    priority = opts.priority and priority.class(opts.priority),
+    hooks = read.hooks,
+    fallback = opts.fallback,
+    headers = message.headers({}, opts.headers),
+    prefix = "",
+    way = { tls = read.tls, tls_name = opts.tls_name, proxy = read.proxy },
+  }, Client)
+end
+
+-- Where its calls go: one origin, the endpoints of a service or of a list, or (nothing) wherever they say.
+local function place(self, read, level)
+  local opts, rules = self.opts, read.rules.any and read.rules or nil
+  if opts.base then
+    local at, url = parse_base(opts.base, level + 1)
+    self.prefix, self.host = url.path:gsub("/$", ""), url.host
+    self.upstream = upstream.origin(at, rules, level + 1)
+  elseif opts.service or opts.endpoints or opts.balancer then
+    self.host = opts.service
+    self.upstream = upstream.endpoints(opts, read.rules, read.tls ~= nil, level + 1)
+    self.way.tls_name = opts.tls_name or opts.service
+    self.way.proxy = read.proxy or false
+  elseif rules then
+    self.origins = upstream.origins(rules, level + 1)
+  end
+end
+
+---Makes a client. Without `base`, `service` and `endpoints` its calls take whole URLs. Connections are kept
+---and shared by all clients of a worker but those with a `pool` of their own.
 ---@param opts? neap.http.ClientOptions
 ---@return neap.http.Client? client
 ---@return neap.Error? err only what the option `tls` could not load
@@ -40,31 +77,14 @@ function M.new(opts)
   local read, err = options.client(opts, 2)
   if not read then return nil, err end
   opts = read.opts
-  local self = setmetatable({
-    opts = opts,
-    wire = read.wire,
-    timeout = read.timeout,
-    policy = read.policy,
-    hooks = read.hooks,
-    headers = message.headers({}, opts.headers),
-    prefix = "",
-    way = { tls = read.tls, tls_name = opts.tls_name, proxy = read.proxy },
-  }, Client)
-  self.quiet, self.timed = opts.deadline == false, read.timed
-  self.tells = not self.quiet and (opts.base or opts.service or opts.balancer) and true or false
+  local self = with_options(read)
   self.jar = opts.cookies and (opts.cookies == true and cookie.jar() or opts.cookies) or nil
-  if opts.base then
-    local place, url = parse_base(opts.base, 2)
-    self.prefix, self.host = url.path:gsub("/$", ""), url.host
-    self.upstream = upstream.origin(place)
-  elseif opts.service or opts.balancer then
-    self.host = opts.service
-    self.upstream = upstream.service(opts.service or "balancer", opts.balancer, read.tls ~= nil, 2)
-    self.way.tls_name = opts.tls_name or opts.service
-    self.way.proxy = read.proxy or false
-  end
+  if opts.priority then self.headers[priority.HEADER] = self.headers[priority.HEADER] or opts.priority end
+  place(self, read, 2)
+  if opts.health then self.health = upstream.check(self.upstream, opts, 2) end
   if self.upstream then
-    self.route = { client = self, upstream = self.upstream, policy = self.policy }
+    self.tells = not self.quiet
+    self.route = { client = self, upstream = self.upstream }
   end
   return self
 end
@@ -82,7 +102,15 @@ local function locate(self, path, level)
   end
   local url, err = core.parse_url(path)
   if not url then return nil, err end
-  return upstream.origin(upstream.place(url)), url.target, url.host
+  local at = upstream.place(url)
+  local to = self.origins and self.origins:at(at) or upstream.origin(at)
+  return to, url.target, url.host
+end
+
+-- Whether making it twice is as good as once.
+local function is_safe(self, method, opts)
+  if opts.idempotent ~= nil then return opts.idempotent end
+  return self.rules.methods[method] or false
 end
 
 local function or_default(value, default)
@@ -110,18 +138,25 @@ local function prepare(self, method, path, opts, level)
   end
   wire.method, wire.target, wire.headers, wire.body = method, target, headers, body
   if type(body) == "function" then wire.content_length = opts.content_length end
-  local route = self.route
-  if not route or opts.retry == false then
-    route = { client = self, upstream = to, policy = opts.retry ~= false and self.policy or nil }
+  local class = opts.priority
+  if class then
+    headers[priority.HEADER] = headers[priority.HEADER] or class
+    class = priority.class(class)
   end
-  return route, {
+  return self.route or { client = self, upstream = to }, {
     wire = wire,
     host = host,
     failure = err,
     timeout = or_default(timeout, self.timeout) or nil,
     redirects = opts.redirects or self.opts.redirects,
     auth = or_default(opts.auth, self.opts.auth) or nil,
-    hash_key = opts.hash_key and tostring(opts.hash_key),
+    hash_key = opts.hash_key,
+    subset = opts.subset,
+    priority = class or self.priority,
+    safe = is_safe(self, method, opts),
+    once = opts.retry == false or nil,
+    keep = self.rules.keep,
+    fallback = opts.fallback or self.fallback,
     on_interim = opts.on_interim or self.opts.on_interim,
     attempts = 0,
     quiet = self.quiet,
@@ -130,9 +165,13 @@ local function prepare(self, method, path, opts, level)
   }
 end
 
+-- With a fallback for what had no answer.
 local function run(route, prepared)
   if prepared.failure then return nil, prepared.failure end
-  return call.perform(route, prepared)
+  if not prepared.fallback then return call.perform(route, prepared) end
+  local res, err = call.perform(route, prepared)
+  if res then return res end
+  return require("neap.http.fallback").answer(prepared, err)
 end
 
 local function run_then(callback, route, prepared)
@@ -248,18 +287,43 @@ end
 ---@field reused integer … on a kept connection
 ---@field retried integer … once more, on a fresh one
 ---@field connects integer connections made
+---@field cluster? table of its rules: calls, succeeded, failed, attempts, retries, hedges, refused …
 
----Numbers of the client's pool, or of the worker's if it has none of its own.
+---Numbers of the client's pool, or of the worker's if it has none of its own; of a client that has rules also
+---those of its cluster, in the field `cluster`.
 ---@return neap.http.PoolStats
 function Client:stats()
   local pool = self.wire.pool
-  if pool then return pool:stats() end
-  return core.client_stats()
+  local stats = pool and pool:stats() or core.client_stats()
+  local to = self.upstream
+  if to and to.cluster then stats.cluster = to.cluster:stats() end
+  return stats
 end
 
----Closes the connections of a client that has a pool of its own; its calls end with ECLOSED.
+---The endpoints of a client of a service or of a list, as they are known just now.
+---@return neap.Endpoint[]
+function Client:endpoints()
+  local to = self.upstream
+  return to and to.cluster and to.cluster:endpoints() or {}
+end
+
+---Takes another list of endpoints, for a client that was made from one; who is in both keeps what is known.
+---@param endpoints (string|neap.Endpoint|neap.balancer.EndpointOptions)[]
+---@return true? ok
+---@return neap.Error? err
+function Client:update(endpoints)
+  if not self.opts.endpoints then error("the client was not made from a list of endpoints", 2) end
+  return self.upstream.cluster:update(endpoints)
+end
+
+---Closes the connections of a client that has a pool of its own; its calls end with ECLOSED. Ends its active
+---checks.
 function Client:close()
   if self.wire.pool then self.wire.pool:close() end
+  if self.health then
+    self.health:close()
+    self.health = nil
+  end
 end
 Client.__close = Client.close
 

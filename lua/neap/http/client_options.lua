@@ -1,8 +1,10 @@
 --- The options of a client and of its calls: what there is, what is checked, what becomes of it.
 
+local chooser = require "neap.http.chooser"
 local core = require "neap.core.http"
+local priority = require "neap.http.priority"
 local proxy_env = require "neap.http.proxy_env"
-local retry = require "neap.http.retry"
+local rules = require "neap.http.rules"
 local schema = require "neap.schema"
 local tls = require "neap.core.tls"
 
@@ -34,10 +36,34 @@ local M = {}
 ---@field password? string
 ---@field bearer? string|fun(): string? a token, or what gives one for each call (it may wait)
 
+---@alias neap.http.Priority "sheddable"|"low"|"normal"|"high"|"critical"
+
 ---@class neap.http.ClientOptions
 ---@field base? string URL that paths are added to: "https://host/prefix", "unix:/run/app.sock"
 ---@field service? string name of a service in the registry, instead of `base`
----@field balancer? string|neap.balancer.Policy|function|neap.Balancer default "p2c"
+---@field tags? string[] of the service's instances, those that carry each of these
+---@field endpoints? (string|neap.Endpoint|neap.balancer.EndpointOptions)[] a list, instead of `service`
+---@field balancer? string|neap.balancer.Policy|function|neap.Balancer default "peak_ewma"
+---@field seed? integer of the policy's draws; this and the next ones as `neap.balancer.new` has them
+---@field choices? integer
+---@field full_scan? boolean
+---@field active_bias? number
+---@field ring_points? integer
+---@field ring_max? integer
+---@field load_factor? number
+---@field zone? string the caller's: endpoints of it are preferred
+---@field panic_threshold? number share of available endpoints below which all are used; default 0.5
+---@field slow_start? neap.http.SlowStartOptions default: none is spared
+---@field subset? neap.http.SubsetOptions what calls may ask for
+---@field retry? neap.http.RetryOptions|boolean default: true for `service` and `endpoints`, else false
+---@field hedge? neap.http.HedgeOptions|boolean default false
+---@field outlier? neap.http.OutlierOptions|boolean default: true for `service` and `endpoints`, else false
+---@field breaker? neap.http.BreakerOptions|boolean default false
+---@field concurrency? neap.http.ConcurrencyOptions|boolean default as `outlier`
+---@field rate_limit? neap.http.RateLimitOptions|false default false
+---@field health? neap.health.Options active checks of the endpoints; default: none
+---@field priority? neap.http.Priority of calls, sent as `x-neap-priority`; default: normal, and not sent
+---@field fallback? neap.http.Fallback for calls that have no answer
 ---@field timeout? number|false seconds for a call in all, retries and redirects included; default 30
 ---@field deadline? boolean tells the server the time left, as `x-neap-deadline`; see neap.http.deadline
 ---@field timeouts? neap.http.Timeouts of its phases
@@ -45,7 +71,6 @@ local M = {}
 ---@field idle_timeout? number as `timeouts.idle`
 ---@field headers? table<string, any> sent with every call
 ---@field auth? neap.http.Auth sent with every call that has no Authorization header, to its own origin alone
----@field retry? neap.http.RetryOptions|boolean default false: none; true: as the defaults have it
 ---@field redirects? integer how many are followed; default 5, 0 none
 ---@field redirect_to_http? boolean from https as well; default false: EREDIRECTS
 ---@field cookies? boolean|neap.http.CookieJar true: a jar of its own; default: none are kept
@@ -90,6 +115,9 @@ local M = {}
 ---@field retry? boolean false: not this call
 ---@field idempotent? boolean whether making it twice is as good as once; default: as its method says
 ---@field hash_key? string|number for a balancer that hashes: the same key goes to the same instance
+---@field priority? neap.http.Priority who is refused first where not all can be served
+---@field subset? table<string, string> metadata that the endpoint must have, see neap.http.SubsetOptions
+---@field fallback? neap.http.Fallback
 ---@field on_interim? fun(status: integer, headers: table<string, any>)
 
 local timeouts = {
@@ -107,10 +135,15 @@ end
 
 local auth_fields = { user = "string", password = "string", bearer = "string|function" }
 
-local client_schema = schema.new {
+local client_fields = {
   base = "string",
   service = { "string", min = 1 },
+  tags = { "array", of = "string" },
+  endpoints = "array",
   balancer = "string|table|function|userdata",
+  health = "table",
+  priority = { "string", enum = priority.names },
+  fallback = "callable",
   timeout = "seconds",
   deadline = "boolean",
   timeouts = timeouts,
@@ -118,7 +151,6 @@ local client_schema = schema.new {
   idle_timeout = "seconds",
   headers = { "map", of = "string|number|table", default = {} },
   auth = { "table", fields = auth_fields, check = check_auth },
-  retry = "table|boolean",
   redirects = { "integer", min = 0, max = 100, default = 5 },
   redirect_to_http = "boolean",
   cookies = "boolean|table",
@@ -135,6 +167,8 @@ local client_schema = schema.new {
   on_error = "callable",
   on_interim = "callable",
 }
+for name, field in next, rules.fields do client_fields[name] = field end
+local client_schema = schema.new(client_fields)
 
 local call_schema = schema.new {
   query = "string|table",
@@ -156,6 +190,9 @@ local call_schema = schema.new {
   retry = "boolean",
   idempotent = "boolean",
   hash_key = "string|number",
+  priority = { "string", enum = priority.names },
+  subset = { "map", of = "string" },
+  fallback = "callable",
   on_interim = "callable",
 }
 
@@ -210,20 +247,31 @@ local function read_proxy(value, level)
   return proxy
 end
 
--- A balancer, which may have endpoints of its own; no policy.
-local function stands(balancer)
-  return type(balancer) == "userdata" or (type(balancer) == "table" and getmetatable(balancer) ~= nil)
+-- Which of the options name a place, of which there may be one.
+local function check_place(opts, level)
+  local places = (opts.base and 1 or 0) + (opts.service and 1 or 0) + (opts.endpoints and 1 or 0)
+  local words = opts.endpoints and "opts: expected one of base, service and endpoints"
+    or "opts: expected base or service, not both"
+  if places > 1 then error(words, level + 1) end
+  local many = opts.service or opts.endpoints
+  if opts.balancer and (opts.base or not many and not chooser.is_balancer(opts.balancer)) then
+    error("opts.balancer: is for a service", level + 1)
+  end
+  many = many or opts.balancer
+  for _, name in ipairs { "tags", "zone", "slow_start", "subset", "panic_threshold", "health" } do
+    if opts[name] ~= nil and not many and not (name == "health" and opts.base) then
+      error(("opts.%s: is for a service or for endpoints"):format(name), level + 1)
+    end
+  end
+  if opts.rate_limit == true then error("opts.rate_limit: expected table or false, got true", level + 1) end
 end
 
 ---Reads the options of a client. Raises for misuse.
----@return table? read `opts`, `wire` (what every call takes along), `timeout`, `tls`, `proxy`, `policy`
+---@return table? read `opts`, `wire` (what every call takes along), `timeout`, `tls`, `proxy`, `rules`
 ---@return neap.Error? err what TLS could not load
 function M.client(opts, level)
   opts = client_schema:read(opts, level + 1)
-  if opts.base and opts.service then error("opts: expected base or service, not both", level + 1) end
-  if opts.balancer and not opts.service and (opts.base or not stands(opts.balancer)) then
-    error("opts.balancer: is for a service", level + 1)
-  end
+  check_place(opts, level + 1)
   local wire = { max_header_bytes = opts.max_header_bytes }
   local timeout = set_common(wire, opts, level + 1)
   local timed = timeout and true or false
@@ -244,10 +292,7 @@ function M.client(opts, level)
     if not ok then raised(pool, level + 1) end
     wire.pool = pool
   end
-  if opts.retry then
-    local retry_opts = opts.retry ~= true and opts.retry or nil
-    read.policy = retry.policy(retry.schema:read(retry_opts, level + 1, "opts.retry"))
-  end
+  read.rules = rules.read(opts, level + 1)
   return read
 end
 

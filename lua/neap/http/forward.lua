@@ -5,9 +5,9 @@
 local client = require "neap.http.client"
 local core = require "neap.core.http"
 local forwarded = require "neap.http.forwarded"
+local gateway = require "neap.http.gateway"
+local priority = require "neap.http.priority"
 local proxy_env = require "neap.http.proxy_env"
-local retry = require "neap.http.retry"
-local runtime = require "neap.core.runtime"
 local schema = require "neap.schema"
 local task = require "neap.task"
 local upstream = require "neap.http.upstream"
@@ -24,6 +24,8 @@ local M = {}
 ---@field forwarded? "x-forwarded"|"forwarded" says who asked, as `http.forwarded_headers` does
 ---@field timeout? number|false seconds in all; default: the client's, or 30
 ---@field hash_key? string|number for a client whose balancer hashes
+---@field subset? table<string, string> metadata that the endpoint must have
+---@field priority? neap.http.Priority default: the request's `x-neap-priority`, or the client's
 
 local options = schema.new {
   target = { "string", min = 1 },
@@ -35,10 +37,12 @@ local options = schema.new {
   forwarded = { "string", enum = { "x-forwarded", "forwarded" } },
   timeout = "seconds",
   hash_key = "string|number",
+  subset = { "map", of = "string" },
+  priority = { "string", enum = priority.names },
 }
 
 local DEFAULT_TIMEOUT = 30
-local none = {} -- no options
+local none = { plain = true } -- no options
 
 -- --- what is added to the head
 
@@ -126,31 +130,16 @@ local function target_with(req, prefix, opts)
   return prefix .. target
 end
 
-local function send(req, place, through, prefix, opts)
-  local way, err = way_to(place, through, opts.timeout)
+local function send(req, place, through, prefix, opts, timeout, hold)
+  if timeout == nil then timeout = opts.timeout end
+  local way, err = way_to(place, through, timeout)
   if err then return nil, err, true, false end
   local headers = changes(req, through.headers, opts)
   return core.forward(way, req, place.host, place.port, target_with(req, prefix, opts), headers,
-    opts.preserve_host, opts.body, opts.method)
+    opts.preserve_host, opts.body, opts.method, hold)
 end
 
--- --- a client's endpoints, with its retries
-
-local function attempt(req, through, call, tried, opts)
-  local place, lease = through.upstream:take(call, tried, true)
-  if not place then return nil, lease, true, false end
-  if not lease then return send(req, place, through, through.prefix, opts) end
-  local held <close> = lease -- luacheck: ignore 211
-  local ok, err, unanswered, begun = send(req, place, through, through.prefix, opts)
-  -- A client that left says nothing about the endpoint.
-  if ok then
-    lease.answered = lease.began + begun
-    lease:done(unanswered < 500)
-  elseif unanswered then
-    lease:done(false)
-  end
-  return ok, err, unanswered, begun, lease.picked
-end
+-- --- a balancer that stands by itself, without rules
 
 -- Ends a pick whose task was ended.
 local Held = {
@@ -186,7 +175,7 @@ end
 -- The balancer of a client that is plain; false if it is not.
 local function plain_balancer(through)
   local to, wire = through.upstream, through.wire
-  local plain = to.balancer and to.scheme == "http" and through.way.proxy == false and not through.policy
+  local plain = to.balancer and to.scheme == "http" and through.way.proxy == false
     and through.timeout == DEFAULT_TIMEOUT and not next(through.headers)
   for name in pairs(wire) do
     if name ~= "decompress" and name ~= "max_body" then plain = false end
@@ -194,31 +183,6 @@ local function plain_balancer(through)
   through.plain = plain and to.balancer or false
   through.lone = plain and type(to.balancer) == "table" and rawget(to.balancer, "lone") == true
   return through.plain
-end
-
--- Seconds until the next attempt; nil for none.
-local function pause(policy, req, opts, made, err, picked)
-  if made >= policy.attempts or not policy:wants(opts.method or req.method, nil, nil, err) then return end
-  local delay = 0
-  if not (picked and retry.is_unreached(err)) then delay = policy:delay(made) end
-  if not policy.budget:withdraw(runtime.monotonic()) then return end
-  return delay
-end
-
-local function by_client(req, through, opts)
-  local policy = through.policy
-  local key = opts.hash_key and tostring(opts.hash_key)
-  local call, tried, made = { hash_key = key }, {}, 0
-  if policy then policy.budget:deposit(runtime.monotonic()) end
-  while true do
-    local ok, err, unanswered, begun, picked = attempt(req, through, call, tried, opts)
-    made = made + 1
-    if ok or not unanswered or begun or not policy then return ok, err end
-    tried[#tried + 1] = picked
-    local delay = pause(policy, req, opts, made, err, picked)
-    if not delay then return nil, err end
-    if delay > 0 then task.sleep(delay) end
-  end
 end
 
 ---Answers a request with what an upstream answers to it. Waits until that is done.
@@ -240,7 +204,9 @@ function M.forward(req, to, opts)
     local balancer = to.plain
     if balancer == nil then balancer = plain_balancer(to) end
     if balancer and opts == none then return by_balancer(req, balancer, to.lone) end
-    return by_client(req, to, opts)
+    if to.upstream.cluster then return gateway.forward(req, to, opts, send) end
+    local ok, why = send(req, to.upstream.at, to, to.prefix, opts)
+    return ok, why
   end
   local indexable = type(to) == "table" or type(to) == "userdata"
   local host, path = indexable and to.host, indexable and to.path

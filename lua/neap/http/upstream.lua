@@ -1,6 +1,7 @@
---- Where a client's calls go: one origin, or the instances of a service as a balancer picks them.
+--- Where a client's calls go: one origin, or the endpoints of a service or of a list; and the cluster that
+--- holds the rules of these calls, if there are any.
 
-local runtime = require "neap.core.runtime"
+local core = require "neap.core.http"
 
 local M = {}
 
@@ -10,6 +11,20 @@ local M = {}
 ---@field port? integer
 ---@field unix? string
 ---@field authority string "host:port", as it stands in URLs
+
+---@class neap.http.Upstream
+---@field scheme string
+---@field at? neap.http.Place of one origin
+---@field cluster? any neap.core.cluster's; nil: an origin without rules
+---@field chooser? table picks in the policy's stead; see neap.http.chooser
+---@field balancer? neap.Balancer that stands by itself, and nothing else is asked for
+---@field hedges? boolean
+---@field backoff? fun(attempt: integer): number
+---@field hold? any statuses whose answers forwarding holds, as they may be retried
+local Upstream = {}
+Upstream.__index = Upstream
+
+local MOST_PLACES = 16384 -- that are kept, and origins of one client with rules
 
 local function authority(host, port)
   if host:find(":", 1, true) then host = "[" .. host .. "]" end
@@ -24,99 +39,135 @@ function M.place(url)
   return { scheme = url.scheme, host = url.host, port = url.port, authority = authority(url.host, url.port) }
 end
 
----One pick of a balancer, released once: by `done`, or, when its task is cancelled or its answer
----forgotten, as neither a success nor a failure.
----@class neap.http.Lease
-local Lease = {}
-Lease.__index = Lease
-
-function Lease:__close()
-  self:done(nil)
-end
-Lease.__gc = Lease.__close
-
--- One that is held by a `<close>` variable for all of its life: no finaliser, which would cost more than
--- the rest of it.
-local Scoped = { __index = Lease, __close = Lease.__close }
-
----@param ok boolean? nil: it says nothing about the endpoint
-function Lease:done(ok)
-  local picked = self.endpoint
-  if not picked then return end
-  self.endpoint = nil
-  local latency
-  if ok ~= nil then latency = (self.answered or runtime.monotonic()) - self.began end
-  self.balancer:release(picked, ok, latency)
-end
-
----The latency ends here: the head of the answer has come.
-function Lease:head()
-  self.answered = runtime.monotonic()
-end
-
--- The service's instances.
-local Service = {}
-Service.__index = Service
-
--- A place is made once for an endpoint that stays where it is.
-local function place_of(self, endpoint)
-  local id, host, port = endpoint.id, endpoint.host, endpoint.port
-  local place = self.places[id]
-  if place and place.host == host and place.port == port then return place end
-  place = { scheme = self.scheme, host = host, port = port, authority = authority(host, port) }
-  if self.nplaces >= 4096 then self.places, self.nplaces = {}, 0 end
-  self.places[id], self.nplaces = place, self.nplaces + 1
+local function new_place(self, endpoint)
+  local host, port = endpoint.host, endpoint.port
+  local place
+  if host then
+    place = { scheme = self.scheme, host = host, port = port, authority = authority(host, port) }
+  else
+    place = { scheme = self.scheme, unix = endpoint.path, authority = self.name }
+  end
+  if self.nplaces >= MOST_PLACES then self.places, self.nplaces = {}, 0 end
+  self.places[endpoint], self.nplaces = place, self.nplaces + 1
   return place
 end
 
----@param scoped boolean? the lease goes into a `<close>` variable at once
----@return neap.http.Place? place
----@return neap.http.Lease|neap.Error lease
-function Service:take(call, tried, scoped)
-  local exclude, how = tried[1] and tried or nil, nil
-  if exclude or call.hash_key ~= nil then how = { key = call.hash_key, exclude = exclude } end
-  local endpoint, err = self.balancer:pick(how)
-  if not endpoint then return nil, err end
-  local lease = setmetatable(
-    { balancer = self.balancer, endpoint = endpoint, picked = endpoint, began = runtime.monotonic() },
-    scoped and Scoped or Lease
-  )
-  if endpoint.path then
-    return { scheme = self.scheme, unix = endpoint.path, authority = self.name }, lease
-  end
-  return place_of(self, endpoint), lease
+---The place of an endpoint: made once while the endpoint is what it is.
+---@param endpoint neap.Endpoint
+---@return neap.http.Place
+function Upstream:place(endpoint) return self.at or self.places[endpoint] or new_place(self, endpoint) end
+
+local function new(fields)
+  fields.places, fields.nplaces = {}, 0
+  return setmetatable(fields, Upstream)
 end
 
-local function over(name, balancer, scheme)
-  local of = { name = name, balancer = balancer, scheme = scheme, places = {}, nplaces = 0 }
-  return setmetatable(of, Service)
+local function with(rules, fields)
+  fields.hedges, fields.backoff = rules.hedges, rules.backoff
+  fields.hold = rules.statuses and core.statuses(rules.statuses)
+  return new(fields)
 end
 
----@param service string
----@param policy? string|neap.balancer.Policy|function|neap.Balancer a policy, or a balancer that stands
----@param secure boolean its instances are called by https
----@param level integer whose fault an unknown policy is
-function M.service(service, policy, secure, level)
-  local scheme = secure and "https" or "http"
-  if type(policy) == "userdata" or (type(policy) == "table" and getmetatable(policy) ~= nil) then
-    return over(service, policy, scheme)
-  end
-  local balancer = require "neap.balancer"
-  local ok, b, err = pcall(balancer.new, policy or "p2c", { service = service })
-  if not ok then error((tostring(b):gsub("^[^:]+:%d+: ", "")), level + 1) end
-  if not b then error(tostring(err), level + 1) end
-  return over(service, b, scheme)
+-- The cluster's options: those that are told, and the rules that the script wrote.
+local function options(rules, told)
+  for key, value in next, rules.cluster do told[key] = value end
+  return told
 end
 
--- One origin.
-local Origin = {}
-Origin.__index = Origin
+-- A cluster, whose mistakes are the caller's.
+local function make(opts, level)
+  local ok, cluster, err = pcall(require("neap.core.cluster").new, opts)
+  if not ok then error((tostring(cluster):gsub("^%S+:%d+: ", "")), level + 1) end
+  if not cluster then error(tostring(err), level + 1) end
+  return cluster
+end
 
-function Origin:take() return self.at end
+---One origin; with rules of its own if there are any.
+---@param place neap.http.Place
+---@param rules? table from neap.http.rules
+---@param level? integer whose fault a mistake in them is
+function M.origin(place, rules, level)
+  if not rules then return setmetatable({ at = place, scheme = place.scheme }, Upstream) end
+  local address = place.unix and "unix:" .. place.unix or place.authority
+  local opts = options(rules, { endpoints = { address }, plain = true, share = false, name = address })
+  return with(rules, { at = place, scheme = place.scheme, cluster = make(opts, (level or 1) + 1) })
+end
+
+---The origins of a client that has rules and takes whole URLs: each has a cluster of its own.
+---@class neap.http.Origins
+local Origins = {}
+Origins.__index = Origins
 
 ---@param place neap.http.Place
-function M.origin(place)
-  return setmetatable({ at = place, scheme = place.scheme }, Origin)
+---@return neap.http.Upstream
+function Origins:at(place)
+  local key = place.scheme .. " " .. (place.unix or place.authority)
+  local found = self.known[key]
+  if found then return found end
+  if self.nknown >= self.most then self.known, self.nknown = {}, 0 end -- calls in flight keep theirs
+  found = M.origin(place, self.rules)
+  self.known[key], self.nknown = found, self.nknown + 1
+  return found
+end
+
+---@param rules table
+---@param level integer whose fault a mistake in them is
+---@return neap.http.Origins
+function M.origins(rules, level)
+  make(options(rules, { endpoints = {}, plain = true, share = false, name = "client" }), level + 1):close()
+  return setmetatable({ rules = rules, known = {}, nknown = 0, most = 256 }, Origins)
+end
+
+-- A policy that is built in is the cluster's; another chooses for it, or else P2C does.
+local function policy_of(balancer)
+  if balancer == nil then return "peak_ewma" end
+  if type(balancer) ~= "string" then return "p2c", true end
+  for _, name in ipairs(require("neap.core.balancer").policies()) do
+    if name == balancer then return balancer end
+  end
+  if balancer == "consistent_hash" then return balancer end
+  return "p2c", true
+end
+
+---Active checks of the endpoints, whose findings all see that share their statistics.
+---@param self neap.http.Upstream
+---@param opts neap.http.ClientOptions
+---@param level integer whose fault a mistake is
+function M.check(self, opts, level)
+  local of = {}
+  for key, value in next, opts.health do of[key] = value end
+  of.service, of.endpoints = opts.service, opts.endpoints
+  if opts.base then of.endpoints = { self.at.unix and "unix:" .. self.at.unix or self.at.authority } end
+  if self.chooser and self.chooser.stands then of.service, of.balancer = nil, opts.balancer end
+  local ok, check, err = pcall(require("neap.health").check, of)
+  if not ok then error((tostring(check):gsub("^%S+:%d+: ", "")), level + 1) end
+  if not check then error(tostring(err), level + 1) end
+  return check
+end
+
+---The endpoints of a service, or of a list.
+---@param opts neap.http.ClientOptions `service` or `endpoints`, `balancer`
+---@param rules table
+---@param secure boolean they are called by https
+---@param level integer whose fault a mistake is
+---@return neap.http.Upstream
+function M.endpoints(opts, rules, secure, level)
+  local name = opts.service or "endpoints"
+  local policy, by_script = policy_of(opts.balancer)
+  local chooser
+  if by_script then chooser = require("neap.http.chooser").new(opts, level + 1) end
+  local told = { service = opts.service, tags = opts.tags, name = name, policy = policy }
+  told.endpoints = opts.endpoints or not opts.service and chooser:endpoints() or nil
+  if chooser and chooser.stands then told.plain, told.share = true, false end
+  local cluster = make(options(rules, told), level + 1)
+  if opts.service then require("neap.registry").follow(opts.service) end
+  return with(rules, {
+    name = name,
+    scheme = secure and "https" or "http",
+    cluster = cluster,
+    chooser = chooser,
+    balancer = chooser and chooser.stands and not rules.any and opts.balancer or nil,
+  })
 end
 
 return M
