@@ -28,6 +28,8 @@ void np_http_account_begin(struct np_http_conn *c, bool has_head)
 
 void np_http_account_head(struct np_http_conn *c, int status)
 {
+    struct np_http_exchange *x = &c->t->x;
+    if (x->admitted && !x->answered) x->answered = np_loop_hrtime();
     c->t->account.status = status;
     c->t->account.body = written(c);
 }
@@ -50,8 +52,16 @@ void np_http_account_headers(struct np_http_conn *c, const struct np_http_header
     }
 }
 
+static void tell_end(struct np_http_conn *c, bool aborted)
+{
+    struct np_http_exchange *x = &c->t->x;
+    if (c->server->handler->on_end) c->server->handler->on_end(x, c->t->account.status, aborted);
+    x->admitted = x->answered = 0;
+}
+
 void np_http_account_end(struct np_http_conn *c, bool aborted)
 {
+    if (c->t && c->t->x.admitted) tell_end(c, aborted);
     if (!c->t || !c->t->account.open) return;
     struct np_http_account *a = &c->t->account;
     a->open = false;

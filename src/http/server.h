@@ -72,6 +72,9 @@ struct np_http_server_handler {
     /* The client has left, or the server closed the connection, before the answer was complete. The
      * exchange is gone when this returns. */
     void (*on_abort)(struct np_http_exchange *x, enum neap_err why);
+    /* May be NULL. An exchange with `admitted` set is over: answered in full (or its connection
+     * taken over), or broken off. `status` 0: it was not answered. */
+    void (*on_end)(struct np_http_exchange *x, int status, bool aborted);
     /* The server is closed and its last connection gone; memory goes after this. */
     void (*on_close)(struct np_http_server *s, void *arg);
 };
@@ -88,6 +91,8 @@ struct np_http_exchange {
                                                      answer over (file.h) */
     const struct np_http_header *trailers;        /* of the request; from on_body_end(NEAP_OK) */
     size_t ntrailers;
+    int64_t admitted;   /* the owner's: when it was let in; not 0: on_end is to be called */
+    int64_t answered;   /* … and when its answer's head was written (np_loop_hrtime) */
     bool body_complete; /* nothing more will come (or there was none) */
     bool started;       /* a status line was written */
     bool finished;
