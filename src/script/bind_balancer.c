@@ -12,7 +12,7 @@
 
 int64_t np_balancer_now(lua_State *L)
 {
-    return np_loop_now(np_script_of(L)->loop);
+    return np_script_now(np_script_of(L));
 }
 
 static struct np_lua_balancer *check_any(lua_State *L)

@@ -81,7 +81,7 @@ static int endpoint_index(lua_State *L)
     check_alive(L, v);
     if (f == NP_FIELD_TAGS) return push_tags(L, v->e);
     if (f == NP_FIELD_META) return push_meta(L, v->e);
-    np_field_push(L, v->e, f, np_loop_now(np_script_of(L)->loop));
+    np_field_push(L, v->e, f, np_script_now(np_script_of(L)));
     return 1;
 }
 
@@ -98,7 +98,7 @@ static int endpoint_eject(lua_State *L)
     struct np_endpoint_view *v = np_endpoint_check(L, 1);
     int64_t span = np_check_seconds(L, 2, -1);
     if (span < 0) np_misuse(L, "eject: for how many seconds?");
-    np_endpoint_eject(v->e, np_time_add(np_loop_now(np_script_of(L)->loop), span));
+    np_endpoint_eject(v->e, np_time_add(np_script_now(np_script_of(L)), span));
     return 0;
 }
 
@@ -106,7 +106,7 @@ static int endpoint_eject(lua_State *L)
 static int endpoint_readmit(lua_State *L)
 {
     struct np_endpoint_view *v = np_endpoint_check(L, 1);
-    np_endpoint_readmit(v->e, np_loop_now(np_script_of(L)->loop));
+    np_endpoint_readmit(v->e, np_script_now(np_script_of(L)));
     return 0;
 }
 
@@ -129,7 +129,7 @@ static int endpoint_drain(lua_State *L)
 static int endpoint_set_healthy(lua_State *L)
 {
     struct np_endpoint_view *v = np_endpoint_check(L, 1);
-    np_endpoint_set_healthy(v->e, flag_at(L, 2), np_loop_now(np_script_of(L)->loop));
+    np_endpoint_set_healthy(v->e, flag_at(L, 2), np_script_now(np_script_of(L)));
     return 0;
 }
 

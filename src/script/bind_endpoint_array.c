@@ -30,7 +30,7 @@ static int set_gc(lua_State *L)
 
 static void fill_column(lua_State *L, const struct np_snapshot *set, enum np_field f)
 {
-    int64_t now = np_loop_now(np_script_of(L)->loop);
+    int64_t now = np_script_now(np_script_of(L));
     for (size_t i = 0; i < set->len; i++) {
         if (f == NP_FIELD_ACTIVE) {
             lua_pushinteger(L, np_endpoint_active(set->endpoints[i]));
@@ -106,7 +106,7 @@ static int array_least(lua_State *L)
     if (!np_field_is_number(f)) np_misuse(L, "least: '%s' is no number", lua_tostring(L, 2));
     bool excluding = !lua_isnoneornil(L, 3);
     if (excluding) luaL_checktype(L, 3, LUA_TTABLE);
-    int64_t now = np_loop_now(script->loop);
+    int64_t now = np_script_now(script);
     size_t best = NP_NONE;
     double least = 0;
     uint32_t equals = 0;
