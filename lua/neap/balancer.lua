@@ -234,6 +234,11 @@ function M.defined(name)
   return copy
 end
 
+---A policy with all that it wraps as one: for tools that run policies by themselves.
+---@param policy string|neap.balancer.Policy|function one that was defined, or written down
+---@return { pick: function, update: function?, release: function?, state: fun(config: any): any, base: string }
+function M.compose(policy) return compose(resolve(policy, "policy", 2), 1) end
+
 local function policy_names()
   local names = core.policies()
   for name in pairs(defined) do names[#names + 1] = name end
