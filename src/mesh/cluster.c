@@ -183,6 +183,7 @@ static void attempt_init(struct np_cluster *c, struct np_call *call, struct np_e
         .number = call->attempts,
         .trial = trial,
     };
+    np_watch_begin(c, out);
 }
 
 enum neap_err np_call_attempt(struct np_cluster *c, struct np_call *call, bool strict, int64_t now,
@@ -224,6 +225,7 @@ enum neap_err np_cluster_start(struct np_cluster *c, struct np_call *call, int64
 {
     enum neap_err err = may_start(c, call, now);
     if (err != NEAP_OK) return err;
+    np_watch_look(c, now);
     /* Strictly first: a retry shall not be the one that tries out who was
      * ejected. */
     err = np_call_attempt(c, call, call->attempts > 0, now, out);
@@ -247,6 +249,7 @@ enum neap_err np_cluster_start_on(struct np_cluster *c, struct np_call *call, st
     bool trial = false;
     enum neap_err err = may_start(c, call, now);
     if (err != NEAP_OK) return err;
+    np_watch_look(c, now);
     bool taken = np_selector_take(c->selector, e, false, now, &trial);
     /* Where there is panic, those that are unavailable may be used. */
     if (!taken && stands_in(np_selector_usable(c->selector, now), e)) {
@@ -294,6 +297,7 @@ static void give_back(struct np_cluster *c, struct np_call *call, struct np_atte
     struct np_outlier *o = c->rules->outlier;
     struct np_endpoint *e = a->e; /* call->tried keeps it */
     struct np_result t = told(call, a, r, now);
+    np_watch_end(c, a);
     np_selector_release(c->selector, e, a->trial, &t, now);
     if (o != NULL) {
         const struct np_snapshot *set = np_selector_all(c->selector);
@@ -308,6 +312,7 @@ static void give_back(struct np_cluster *c, struct np_call *call, struct np_atte
 void np_cluster_answered(struct np_cluster *c, struct np_call *call, const struct np_attempt *a)
 {
     if (call->decided) return;
+    if (a->e != NULL) np_watch_end(c, a);
     call->decided = true;
     call->winner = a->number;
     if (a->hedge) c->n.hedges_won++;

@@ -26,7 +26,8 @@
  *
  * Of an attempt that is canceled, the time it had taken is a lower bound of its latency. Endpoints
  * are told it (np_result: CANCELED with a latency), for else a black hole whose hedges always win,
- * or whose clients always leave first, would never be learnt about.
+ * or whose clients always leave first, would never be learnt about. And while an attempt waits for
+ * its answer the endpoint's cost is no less than that (see cluster_watch.c).
  *
  * A cluster belongs to a thread; its rules (struct np_cluster_rules) are shared by all clusters of
  * one name in a host. Nothing allocates between np_cluster_admit and np_cluster_end.

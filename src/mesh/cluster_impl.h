@@ -5,6 +5,14 @@
 #include "mesh/cluster.h"
 
 #define NP_HEDGES_MAX 8
+#define NP_WATCHED 64                        /* attempts whose waiting is looked at */
+#define NP_WATCH_NS (INT64_C(100) * 1000000) /* … so often */
+
+/* An attempt that waits for its answer, one an endpoint: that one's oldest that found a place. */
+struct np_watched {
+    struct np_endpoint *e; /* the attempt's; NULL: nobody's place */
+    int64_t began;
+};
 
 /* Any thread, once it is made. */
 struct np_cluster_rules {
@@ -29,6 +37,8 @@ struct np_cluster {
     bool leaky; /* the limiter lets wait */
     struct np_rng rng;
     struct np_cluster_counters n;
+    int64_t watch_due; /* when those who wait are looked at again */
+    struct np_watched watched[NP_WATCHED];
 };
 
 /* Refuses the call by `rule`; gives `err` back. */
@@ -44,6 +54,12 @@ double np_hedge_delay(const struct np_cluster *c);
 /* What follows on a failed attempt, when no other is in flight. */
 enum np_verdict np_call_failed(struct np_cluster *c, struct np_call *call,
                                const struct np_result *r, bool unreached, int64_t now, int64_t *at);
+
+/* cluster_watch.c: an attempt waits for its answer; it does not any more. */
+void np_watch_begin(struct np_cluster *c, const struct np_attempt *a);
+void np_watch_end(struct np_cluster *c, const struct np_attempt *a);
+/* Tells the endpoints of those who wait, when it is time. */
+void np_watch_look(struct np_cluster *c, int64_t now);
 
 /* NEAP_EINVAL with words. */
 NEAP_MUST_CHECK enum neap_err np_cluster_check(const struct np_cluster_options *o,

@@ -57,11 +57,9 @@ static int64_t backoff(struct np_cluster *c, unsigned made)
 }
 
 static int64_t delay_of(struct np_cluster *c, const struct np_call *call, const struct np_result *r,
-                        bool unreached, int64_t now)
+                        bool another, int64_t now)
 {
     unsigned made = (unsigned)call->attempts - call->hedges;
-    bool another = another_there(c, call, now);
-    if (another && unreached && made == 1) return 0;
     int64_t delay = backoff(c, made);
     bool bound = !another || r->fault == NP_FAULT_OVERLOAD;
     if (c->retry.honour_retry_after && bound && r->retry_after_ns > delay) {
@@ -76,28 +74,41 @@ static enum np_verdict done(struct np_call *call)
     return NP_CALL_DONE;
 }
 
+/* Whether another retry may be made by its number; what it costs is another matter. */
+static bool any_left(const struct np_cluster *c, const struct np_call *call)
+{
+    uint32_t made = (uint32_t)call->attempts - call->hedges;
+    return made < c->retry.attempts && call->attempts < NP_CALL_ATTEMPTS;
+}
+
+/* Pays for a retry, unless it is `free`; in shadow mode it pretends to, and there is none. */
+static bool may_retry(struct np_cluster *c, const struct np_call *call, bool is_free, int64_t now)
+{
+    bool paid = is_free || np_call_pay(c, call, c->retry.shadow, now);
+    if (!c->retry.shadow) {
+        if (!paid) c->n.refused[NP_RULE_RETRY]++;
+        return paid;
+    }
+    if (paid) {
+        c->n.would_retry++;
+    } else {
+        c->n.would_refuse[NP_RULE_RETRY]++;
+    }
+    return false;
+}
+
 enum np_verdict np_call_failed(struct np_cluster *c, struct np_call *call,
                                const struct np_result *r, bool unreached, int64_t now, int64_t *at)
 {
     if (!worth_it(call, r, unreached)) return done(call);
     if (call->inflight > 0) return NP_CALL_WAIT;
-    if ((uint32_t)call->attempts - call->hedges >= c->retry.attempts) return done(call);
-    if (call->attempts >= NP_CALL_ATTEMPTS) return done(call);
-    int64_t when = np_time_add(now, delay_of(c, call, r, unreached, now));
+    if (!any_left(c, call)) return done(call);
+    bool another = another_there(c, call, now);
+    /* Nobody had any work with it yet: it is the first attempt, come late. */
+    bool first = unreached && another && call->attempts == 1;
+    int64_t when = first ? now : np_time_add(now, delay_of(c, call, r, another, now));
     if (call->deadline != 0 && when >= call->deadline) return done(call);
-    bool paid = np_call_pay(c, call, c->retry.shadow, now);
-    if (c->retry.shadow) {
-        if (paid) {
-            c->n.would_retry++;
-        } else {
-            c->n.would_refuse[NP_RULE_RETRY]++;
-        }
-        return done(call);
-    }
-    if (!paid) {
-        c->n.refused[NP_RULE_RETRY]++;
-        return done(call);
-    }
+    if (!may_retry(c, call, first, now)) return done(call);
     *at = when;
     return NP_CALL_RETRY;
 }

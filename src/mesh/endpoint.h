@@ -185,6 +185,8 @@ static inline void np_endpoint_begin(struct np_endpoint *e)
     atomic_fetch_add_explicit(&e->stats->begun, 1, memory_order_relaxed);
 }
 void np_endpoint_end(struct np_endpoint *e, const struct np_result *r, int64_t now);
+/* A request in flight has waited so long for its answer: the cost is no less than that. */
+void np_endpoint_waited(struct np_endpoint *e, int64_t waited_ns, int64_t now);
 
 static inline uint32_t np_stats_active(const struct np_stats *s)
 {

@@ -138,6 +138,16 @@ void np_endpoint_end(struct np_endpoint *e, const struct np_result *r, int64_t n
     unlock(s);
 }
 
+void np_endpoint_waited(struct np_endpoint *e, int64_t waited_ns, int64_t now)
+{
+    struct np_stats *s = e->stats;
+    if ((double)waited_ns <= np_stats_cost(s, now)) return;
+    lock(s);
+    long long last = GET(s->last_ns);
+    sample_bound(s, waited_ns, last ? np_decay(last, now) : 0, now);
+    unlock(s);
+}
+
 double np_endpoint_ewma(const struct np_endpoint *e)
 {
     return GET(e->stats->ewma_ns);

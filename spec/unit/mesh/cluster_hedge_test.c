@@ -324,6 +324,63 @@ static void shadowed_hedges_are_counted_and_not_made(void **state)
     np_cluster_free(c);
 }
 
+/* --- who waits */
+
+/* One of three swallows all requests; each waits for as long as the test goes on. */
+static unsigned swallowed(struct np_cluster *c, struct np_call *calls, struct np_attempt *waiting,
+                          bool heads)
+{
+    const struct np_endpoint *hole = np_selector_all(np_cluster_selector(c))->endpoints[1];
+    struct np_result r = ok_after(10 * MS);
+    unsigned n = 0;
+    int64_t at;
+    for (int i = 0; i < 6000; i++) { /* for a minute */
+        int64_t now = S + i * 10 * MS;
+        calls[n] = call_of(false, 0);
+        begin(c, &calls[n], now, &waiting[n]);
+        if (waiting[n].e == hole && n < 99) {
+            if (heads) np_cluster_answered(c, &calls[n], &waiting[n]);
+            n++;
+            continue;
+        }
+        (void)np_cluster_finish(c, &calls[n], &waiting[n], &r, false, now, &at);
+        np_cluster_end(c, &calls[n], &r, now);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        r = cancellation();
+        (void)np_cluster_finish(c, &calls[i], &waiting[i], &r, false, 61 * S, &at);
+        np_cluster_end(c, &calls[i], NULL, 61 * S);
+    }
+    return n;
+}
+
+static void a_black_hole_is_found_while_its_first_victims_wait(void **state)
+{
+    static struct np_call calls[100];
+    static struct np_attempt waiting[100];
+    struct np_cluster_options o = plain_options();
+    o.policy = np_balancer_find("peak_ewma");
+    struct np_cluster *c = cluster_make(&o, 3);
+    (void)state;
+    assert_in_range(swallowed(c, calls, waiting, false), 1, 8);
+    assert_int_equal(in_flight(c), 0);
+    np_cluster_free(c);
+}
+
+/* Streams whose head has come are no reason to avoid an endpoint for their length. */
+static void who_was_answered_waits_no_longer(void **state)
+{
+    static struct np_call calls[100];
+    static struct np_attempt waiting[100];
+    struct np_cluster_options o = plain_options();
+    struct np_cluster *c = cluster_make(&o, 3);
+    const struct np_endpoint *hole = np_selector_all(np_cluster_selector(c))->endpoints[1];
+    (void)state;
+    assert_int_equal(swallowed(c, calls, waiting, true), 99); /* round robin */
+    assert_true(np_endpoint_cost(hole, 61 * S) < 1e9);
+    np_cluster_free(c);
+}
+
 /* --- outlier detection sees attempts */
 
 static void who_fails_is_ejected_and_tried_out_later(void **state)
@@ -377,6 +434,8 @@ int main(void)
         cmocka_unit_test(alone_there_is_nobody_to_hedge_with),
         cmocka_unit_test(at_the_concurrency_limit_nobody_hedges),
         cmocka_unit_test(shadowed_hedges_are_counted_and_not_made),
+        cmocka_unit_test(a_black_hole_is_found_while_its_first_victims_wait),
+        cmocka_unit_test(who_was_answered_waits_no_longer),
         cmocka_unit_test(who_fails_is_ejected_and_tried_out_later),
     };
     return cmocka_run_group_tests_name("mesh.cluster_hedge", tests, NULL, NULL);

@@ -431,6 +431,30 @@ static void the_budget_bounds_retries(void **state)
     np_cluster_free(c);
 }
 
+/* Nobody had work with it yet. */
+static void the_first_retry_of_what_reached_nobody_is_free(void **state)
+{
+    struct np_cluster_options o = with_retries(3);
+    o.retry.budget = 0;
+    o.retry.reserve = 0;
+    struct np_cluster *c = cluster_make(&o, 3), *alone = cluster_make(&o, 1);
+    struct np_result r = fault_of(NP_FAULT_LOCAL);
+    struct np_call call = call_of(false, 0);
+    struct np_attempt a;
+    int64_t at;
+    (void)state;
+    assert_ok(np_cluster_admit(c, &call, S));
+    assert_ok(np_cluster_start(c, &call, S, &a));
+    assert_int_equal(np_cluster_finish(c, &call, &a, &r, true, S, &at), NP_CALL_RETRY);
+    assert_ok(np_cluster_start(c, &call, S, &a));
+    assert_int_equal(np_cluster_finish(c, &call, &a, &r, true, S, &at), NP_CALL_DONE);
+    np_cluster_end(c, &call, &r, S);
+    call = call_of(false, 0);
+    assert_int_equal(verdict_on(alone, &call, &r, true, &at), NP_CALL_DONE);
+    np_cluster_free(c);
+    np_cluster_free(alone);
+}
+
 static void what_matters_less_leaves_the_reserve_alone(void **state)
 {
     struct np_cluster_options o = with_retries(3);
@@ -612,6 +636,7 @@ int main(void)
         cmocka_unit_test(what_reached_nobody_is_tried_elsewhere_at_once),
         cmocka_unit_test(retry_after_is_honoured_by_whom_it_binds),
         cmocka_unit_test(the_budget_bounds_retries),
+        cmocka_unit_test(the_first_retry_of_what_reached_nobody_is_free),
         cmocka_unit_test(what_matters_less_leaves_the_reserve_alone),
         cmocka_unit_test(shadowed_retries_are_counted_and_not_made),
         cmocka_unit_test(shadowed_rules_let_pass_and_count),

@@ -165,6 +165,22 @@ static void the_cost_learns_from_who_gave_up_waiting(void **state)
     np_endpoint_unref(e);
 }
 
+static void the_cost_is_no_less_than_what_somebody_waits(void **state)
+{
+    struct np_endpoint *e = endpoint_make("x", "a:1", 1);
+    (void)state;
+    answer(e, NP_OUTCOME_OK, 5 * NP_NS_PER_MS, S);
+    np_endpoint_begin(e);
+    np_endpoint_waited(e, NP_NS_PER_MS, S + 1); /* others wait longer */
+    assert_true(fabs(np_endpoint_cost(e, S + 1) - 5e6) < 1);
+    np_endpoint_waited(e, 20 * S, 21 * S);
+    assert_true(np_endpoint_cost(e, 21 * S) == 20e9);
+    assert_true(np_endpoint_ewma(e) == 5e6);
+    assert_int_equal(np_endpoint_active(e), 1);
+    end_with(e, NP_OUTCOME_CANCELED, -1, 21 * S);
+    np_endpoint_unref(e);
+}
+
 static void the_cost_jumps_up_and_comes_down_slowly(void **state)
 {
     struct np_endpoint *e = endpoint_make("x", "a:1", 1);
@@ -256,6 +272,7 @@ int main(void)
         cmocka_unit_test(counts_requests_and_errors),
         cmocka_unit_test(the_average_forgets_with_time),
         cmocka_unit_test(the_cost_learns_from_who_gave_up_waiting),
+        cmocka_unit_test(the_cost_is_no_less_than_what_somebody_waits),
         cmocka_unit_test(the_cost_jumps_up_and_comes_down_slowly),
         cmocka_unit_test(a_fast_failure_costs),
         cmocka_unit_test(threads_may_share_it),
