@@ -29,7 +29,9 @@ enum neap_err np_selector_narrow(struct np_selector *s, const struct np_pick_ctx
 {
     np_selector_keep_up(s, now);
     struct np_scope *scope = np_selector_scope(s, ctx);
-    struct np_group *g = scope ? np_selector_group(s, scope, ctx) : NULL;
+    if (scope == NULL) return NEAP_ENOENDPOINT;
+    struct np_group *g = ctx->nexclude == 0 ? scope->only : NULL;
+    if (g == NULL || g->set == NULL || g->set->len == 0) g = np_selector_group(s, scope, ctx);
     if (g == NULL || g->set == NULL || g->set->len == 0) return NEAP_ENOENDPOINT;
     np_selector_account(s, scope, g);
     s->narrowed = g;

@@ -187,6 +187,9 @@ size_t np_set_find(const struct np_selector *s, const struct np_endpoint *e)
 {
     if (s->by_stats.slots != NULL) return np_index_get(&s->by_stats, stats_key(e));
     for (size_t i = 0; i < s->all->len; i++) {
+        if (s->all->endpoints[i] == e) return i;
+    }
+    for (size_t i = 0; i < s->all->len; i++) {
         if (np_endpoint_same(s->all->endpoints[i], e)) return i;
     }
     return SIZE_MAX;

@@ -15,14 +15,18 @@ int64_t np_balancer_now(lua_State *L)
     return np_script_now(np_script_of(L));
 }
 
-static struct np_lua_balancer *check_any(lua_State *L)
+static const char type_key;
+
+struct np_lua_balancer *np_balancer_check_any(lua_State *L)
 {
-    return luaL_checkudata(L, 1, NP_BALANCER_TYPE);
+    struct np_lua_balancer *b = lua_touserdata(L, 1);
+    if (b != NULL && lua_rawlen(L, 1) == sizeof *b && b->type == &type_key) return b;
+    return luaL_checkudata(L, 1, NP_BALANCER_TYPE); /* which raises */
 }
 
 struct np_lua_balancer *np_balancer_check(lua_State *L)
 {
-    struct np_lua_balancer *b = check_any(L);
+    struct np_lua_balancer *b = np_balancer_check_any(L);
     if (b->selector == NULL) np_misuse(L, "this balancer is closed");
     return b;
 }
@@ -84,13 +88,15 @@ static int balancer_new(lua_State *L)
     if (has_list == (o.service != NULL)) np_misuse(L, "opts: either a service or endpoints");
 
     struct np_lua_balancer *b = lua_newuserdatauv(L, sizeof *b, NP_UVS); /* at 5 */
-    *b = (struct np_lua_balancer){0};
+    *b = (struct np_lua_balancer){.type = &type_key};
     luaL_setmetatable(L, NP_BALANCER_TYPE);
     lua_pushstring(L, o.service ? o.service : "endpoints");
     lua_setiuservalue(L, 5, NP_UV_NAME);
     lua_getfield(L, 2, "sticky");
     lua_setiuservalue(L, 5, NP_UV_STICKY);
     if (lua_istable(L, 3)) np_policy_keep(L, 5, 3);
+    b->has_subset = o.selector.nsubset_keys > 0;
+    b->has_sticky = o.selector.sticky != NULL;
     enum neap_err err = np_selector_new(ops, &o.balancer, &o.selector, &b->selector);
     if (err == NEAP_EINVAL) np_misuse(L, "opts: out of range");
     if (err == NEAP_OK) {
@@ -104,7 +110,7 @@ static int balancer_new(lua_State *L)
 /* b:close(): it may be called twice; what is picked may still be released. */
 static int balancer_close(lua_State *L)
 {
-    struct np_lua_balancer *b = check_any(L);
+    struct np_lua_balancer *b = np_balancer_check_any(L);
     np_balancer_drop_pending(b);
     np_upstream_free(b->upstream);
     np_selector_free(b->selector);
@@ -211,7 +217,7 @@ static int balancer_sticky(lua_State *L)
 
 static int balancer_tostring(lua_State *L)
 {
-    struct np_lua_balancer *b = check_any(L);
+    struct np_lua_balancer *b = np_balancer_check_any(L);
     lua_getiuservalue(L, 1, NP_UV_NAME);
     const char *open = b->selector ? "" : " (closed)";
     if (lua_getiuservalue(L, 1, NP_UV_POLICY) == LUA_TSTRING) {
@@ -242,6 +248,7 @@ int np_open_balancer(lua_State *L)
     static const luaL_Reg methods[] = {{"pick", np_balancer_pick_method},
                                        {"choose", np_balancer_choose_method},
                                        {"release", np_balancer_release_method},
+                                       {"ended", np_balancer_ended_method},
                                        {"endpoints", balancer_endpoints},
                                        {"all", balancer_all},
                                        {"update", balancer_update},

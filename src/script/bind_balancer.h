@@ -30,6 +30,7 @@ enum {
 };
 
 struct np_lua_balancer {
+    const void *type;             /* says that it is one, as in np_endpoint_view */
     struct np_selector *selector; /* NULL: closed */
     struct np_upstream *upstream; /* NULL: over a list */
     struct np_snapshot *listed;   /* what NP_UV_LIST was made from */
@@ -37,7 +38,8 @@ struct np_lua_balancer {
     bool pending_trial;
     bool scripted;
     bool has_release;
-    uint64_t array_id; /* which set NP_UV_ARRAY is of; 0: none */
+    bool has_subset, has_sticky; /* the options name keys, or a cookie or header */
+    uint64_t array_id;           /* which set NP_UV_ARRAY is of; 0: none */
     const struct np_snapshot *array_set;
     size_t arrays; /* in NP_UV_ARRAYS */
     uint64_t picks, faults, refusals;
@@ -52,8 +54,9 @@ struct np_balancer_settings {
 };
 
 int64_t np_balancer_now(lua_State *L);
-/* The balancer at 1, which is open. */
+/* The balancer at 1, which is open; or whatever it is. */
 struct np_lua_balancer *np_balancer_check(lua_State *L);
+struct np_lua_balancer *np_balancer_check_any(lua_State *L);
 /* Takes the newest snapshot of the service. */
 void np_balancer_refresh(struct np_lua_balancer *b, int64_t now);
 
@@ -69,7 +72,8 @@ struct np_lua_wishes {
     struct np_endpoint *excluded[NP_MAX_EXCLUDED];
     struct np_pair subset[NP_SUBSET_KEYS];
 };
-void np_balancer_read_wishes(lua_State *L, int idx, struct np_lua_wishes *w);
+void np_balancer_read_wishes(lua_State *L, const struct np_lua_balancer *b, int idx,
+                             struct np_lua_wishes *w);
 void np_balancer_drop_pending(struct np_lua_balancer *b);
 int np_balancer_pick_method(lua_State *L);
 int np_balancer_choose_method(lua_State *L);
@@ -80,6 +84,7 @@ int np_balancer_none(lua_State *L);
 
 /* bind_balancer_release.c */
 int np_balancer_release_method(lua_State *L);
+int np_balancer_ended_method(lua_State *L);
 
 /* bind_policy.c: policies written in Lua. */
 
@@ -89,7 +94,7 @@ void np_policy_keep(lua_State *L, int b_idx, int idx);
 /* Asks it for a pick of the balancer at 1 with the wishes at 2, and nothing more on the stack. Use
  * as `return`. `choose`: nothing is begun. */
 int np_policy_pick(lua_State *L, struct np_lua_balancer *b, const struct np_pick_ctx *ctx,
-                   bool choose);
+                   bool choose, int64_t now);
 /* A request ended: calls the hook with endpoint, ok, latency, state, result. Stack: b, endpoint,
  * ok, latency, result. Use as `return`. */
 int np_policy_release(lua_State *L, struct np_lua_balancer *b);

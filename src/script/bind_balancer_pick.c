@@ -76,7 +76,8 @@ static void read_sticky(lua_State *L, int idx, struct np_pick_ctx *ctx)
     lua_pop(L, 1);
 }
 
-void np_balancer_read_wishes(lua_State *L, int idx, struct np_lua_wishes *w)
+void np_balancer_read_wishes(lua_State *L, const struct np_lua_balancer *b, int idx,
+                             struct np_lua_wishes *w)
 {
     w->ctx = (struct np_pick_ctx){0};
     if (lua_isnoneornil(L, idx)) return;
@@ -84,13 +85,11 @@ void np_balancer_read_wishes(lua_State *L, int idx, struct np_lua_wishes *w)
         luaL_typeerror(L, idx, "table");
         return;
     }
-    lua_pushnil(L);
-    if (!lua_next(L, idx)) return; /* empty: nothing to look for */
-    lua_pop(L, 2);
     read_key(L, idx, &w->ctx);
     read_excluded(L, idx, w);
-    read_wanted(L, idx, w);
-    read_sticky(L, idx, &w->ctx);
+    if (b->has_subset) read_wanted(L, idx, w);
+    if (b->has_sticky) read_sticky(L, idx, &w->ctx);
+    if (w->ctx.nexclude == 0) return; /* nothing to be strict about */
     lua_getfield(L, idx, "strict");
     w->ctx.strict = lua_toboolean(L, -1);
     lua_pop(L, 1);
@@ -136,14 +135,14 @@ int np_balancer_pick_method(lua_State *L)
     struct np_lua_balancer *b = np_balancer_check(L);
     np_balancer_drop_pending(b);
     lua_settop(L, 2);
-    np_balancer_read_wishes(L, 2, &w);
+    np_balancer_read_wishes(L, b, 2, &w);
     int64_t now = np_balancer_now(L);
     np_balancer_refresh(b, now);
     if (b->scripted) {
         if (np_selector_first(b->selector, &w.ctx, now, &e, &trial)) {
             return np_balancer_push_picked(L, b, e, trial);
         }
-        return np_policy_pick(L, b, &w.ctx, false);
+        return np_policy_pick(L, b, &w.ctx, false, now);
     }
     enum neap_err err = np_selector_pick(b->selector, &w.ctx, now, &e, &trial);
     if (err != NEAP_OK) return np_balancer_none(L);
@@ -157,11 +156,11 @@ int np_balancer_choose_method(lua_State *L)
     struct np_choice c;
     struct np_lua_balancer *b = np_balancer_check(L);
     lua_settop(L, 2);
-    np_balancer_read_wishes(L, 2, &w);
+    np_balancer_read_wishes(L, b, 2, &w);
     int64_t now = np_balancer_now(L);
     np_balancer_refresh(b, now);
     struct np_endpoint *e = np_selector_preferred(b->selector, &w.ctx, now);
-    if (e == NULL && b->scripted) return np_policy_pick(L, b, &w.ctx, true);
+    if (e == NULL && b->scripted) return np_policy_pick(L, b, &w.ctx, true, now);
     if (e == NULL && np_selector_narrow(b->selector, &w.ctx, now, &c) == NEAP_OK) {
         e = np_selector_propose(b->selector, c.id, &w.ctx, now);
     }

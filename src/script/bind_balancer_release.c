@@ -86,7 +86,7 @@ static void read_result(lua_State *L, struct np_result *r)
 int np_balancer_release_method(lua_State *L)
 {
     struct np_result r;
-    struct np_lua_balancer *b = luaL_checkudata(L, 1, NP_BALANCER_TYPE);
+    struct np_lua_balancer *b = np_balancer_check_any(L);
     lua_settop(L, 4);
     read_result(L, &r);
     struct np_endpoint_view *v = np_endpoint_check(L, 2);
@@ -103,4 +103,17 @@ int np_balancer_release_method(lua_State *L)
     if (trial) np_trial_end(v->e, &r, now);
     np_endpoint_unref(v->e);
     return 0;
+}
+
+/* b:ended(endpoint, [ok, [latency]]) or b:ended(endpoint, result): how a request went whose
+ * endpoint the policy chose (choose) and somebody else began and ended. The policy's own hook hears
+ * of it, the statistics do not. */
+int np_balancer_ended_method(lua_State *L)
+{
+    struct np_result r;
+    struct np_lua_balancer *b = np_balancer_check_any(L);
+    lua_settop(L, 4);
+    read_result(L, &r);
+    (void)np_endpoint_check(L, 2);
+    return b->selector != NULL && b->has_release ? np_policy_release(L, b) : 0;
 }

@@ -27,17 +27,24 @@ static void check_alive(lua_State *L, const struct np_endpoint_view *v)
     if (v->e == NULL) np_misuse(L, "this endpoint was collected");
 }
 
+/* A script cannot make a userdata, so what begins with this address is a view. */
+static bool is_view(lua_State *L, int idx, const struct np_endpoint_view *v)
+{
+    return v != NULL && lua_rawlen(L, idx) == sizeof *v && v->type == &views_key;
+}
+
 struct np_endpoint_view *np_endpoint_check(lua_State *L, int idx)
 {
-    struct np_endpoint_view *v = luaL_checkudata(L, idx, TYPE);
+    struct np_endpoint_view *v = lua_touserdata(L, idx);
+    if (!is_view(L, idx, v)) v = luaL_checkudata(L, idx, TYPE); /* which raises */
     check_alive(L, v);
     return v;
 }
 
 struct np_endpoint_view *np_endpoint_test(lua_State *L, int idx)
 {
-    struct np_endpoint_view *v = luaL_testudata(L, idx, TYPE);
-    return v != NULL && v->e != NULL ? v : NULL;
+    struct np_endpoint_view *v = lua_touserdata(L, idx);
+    return is_view(L, idx, v) && v->e != NULL ? v : NULL;
 }
 
 static int push_tags(lua_State *L, const struct np_endpoint *e)
@@ -204,7 +211,7 @@ void np_endpoint_open(lua_State *L)
 static struct np_endpoint_view *push_empty(lua_State *L)
 {
     struct np_endpoint_view *v = lua_newuserdatauv(L, sizeof *v, 2);
-    *v = (struct np_endpoint_view){0};
+    *v = (struct np_endpoint_view){.type = &views_key};
     luaL_setmetatable(L, TYPE);
     return v;
 }

@@ -13,6 +13,7 @@
 #include "mesh/snapshot.h"
 
 struct np_endpoint_view {
+    const void *type; /* says that it is one: cheaper to look at than a metatable */
     struct np_endpoint *e;
     unsigned picks;  /* begun by a pick and not released; each holds a reference of its own */
     unsigned trials; /* those of them that are trials, see np_selector_pick: one at most */

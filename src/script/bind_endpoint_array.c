@@ -8,6 +8,8 @@
  * the snapshot), the map of fields, the table of columns made so far. The set stands at [1] in the
  * metatable, for the methods.
  */
+#include <string.h>
+
 #include "mesh/balancer_draw.h"
 #include "script/bind_endpoint.h"
 #include "script/bind_endpoint_field.h"
@@ -17,8 +19,13 @@
 #define SET "neap.endpoints"
 
 struct set {
+    const void *type; /* says that it is one, as in np_endpoint_view */
     struct np_snapshot *snapshot;
+    uint64_t *last[NP_FIELDS]; /* of columns: what the table has, so that only what has changed is
+                                  written; in userdata that stand beside it */
 };
+
+static const char type_key;
 
 static int set_gc(lua_State *L)
 {
@@ -28,23 +35,51 @@ static int set_gc(lua_State *L)
     return 0;
 }
 
-static void fill_column(lua_State *L, const struct np_snapshot *set, enum np_field f)
+/* A number as a word, to see whether it is another. */
+static uint64_t word_of(const struct np_endpoint *e, enum np_field f, int64_t now)
 {
-    int64_t now = np_script_now(np_script_of(L));
+    uint64_t word = 0;
+    if (f == NP_FIELD_ACTIVE) return np_endpoint_active(e);
+    double n = np_field_number(e, f, now);
+    memcpy(&word, &n, sizeof word);
+    return word;
+}
+
+/* The column at the top. */
+static void fill_column(lua_State *L, const struct set *s, enum np_field f)
+{
+    const struct np_snapshot *set = s->snapshot;
+    uint64_t *last = s->last[f];
+    int64_t now = f == NP_FIELD_ACTIVE ? 0 : np_loop_now(np_script_of(L)->loop);
     for (size_t i = 0; i < set->len; i++) {
-        if (f == NP_FIELD_ACTIVE) {
-            lua_pushinteger(L, np_endpoint_active(set->endpoints[i]));
-        } else {
-            np_field_push(L, set->endpoints[i], f, now);
+        if (last != NULL) {
+            uint64_t word = word_of(set->endpoints[i], f, now);
+            if (word == last[i]) continue;
+            last[i] = word;
         }
+        np_field_push(L, set->endpoints[i], f, now);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
+}
+
+/* Pushes the table of a column that was not asked for yet. */
+static void make_column(lua_State *L, struct set *s, enum np_field f)
+{
+    size_t n = s->snapshot->len;
+    lua_createtable(L, (int)n, 0);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, lua_upvalueindex(3), f);
+    if (!np_field_is_number(f) || np_field_is_fixed(f) || n == 0) return;
+    uint64_t *last = lua_newuserdatauv(L, n * sizeof *last, 0);
+    memset(last, 0xff, n * sizeof *last); /* no number that a field has */
+    lua_rawseti(L, lua_upvalueindex(3), -(lua_Integer)f);
+    s->last[f] = last;
 }
 
 /* The array's own: its __index closure is all that Lua calls here. */
 static int array_index(lua_State *L)
 {
-    const struct set *s = lua_touserdata(L, lua_upvalueindex(1));
+    struct set *s = lua_touserdata(L, lua_upvalueindex(1));
     if (lua_type(L, 2) != LUA_TSTRING) return lua_pushnil(L), 1;
     enum np_field f = np_field_find(lua_touserdata(L, lua_upvalueindex(2)), lua_tostring(L, 2));
     if (f == NP_FIELD_NONE) {
@@ -59,11 +94,9 @@ static int array_index(lua_State *L)
     if (made && np_field_is_fixed(f)) return 1;
     if (!made) {
         lua_pop(L, 1);
-        lua_createtable(L, (int)s->snapshot->len, 0);
-        lua_pushvalue(L, -1);
-        lua_rawseti(L, lua_upvalueindex(3), f);
+        make_column(L, s, f);
     }
-    fill_column(L, s->snapshot, f);
+    fill_column(L, s, f);
     return 1;
 }
 
@@ -71,9 +104,10 @@ const struct np_snapshot *np_endpoint_array(lua_State *L, int idx)
 {
     struct set *s = NULL;
     if (!lua_istable(L, idx) || !lua_getmetatable(L, idx)) return NULL;
-    if (lua_rawgeti(L, -1, 1) == LUA_TUSERDATA) s = luaL_testudata(L, -1, SET);
+    if (lua_rawgeti(L, -1, 1) == LUA_TUSERDATA) s = lua_touserdata(L, -1);
+    bool is = s != NULL && lua_rawlen(L, -1) == sizeof *s && s->type == &type_key;
     lua_pop(L, 2);
-    return s ? s->snapshot : NULL;
+    return is ? s->snapshot : NULL;
 }
 
 static const struct np_snapshot *check_array(lua_State *L)
@@ -95,35 +129,66 @@ static bool is_among(lua_State *L, int idx, const struct np_endpoint *e)
     return found;
 }
 
+struct scan {
+    const struct np_snapshot *set;
+    enum np_field field;
+    int64_t now;
+    int excluded; /* where the table of those is; 0: none */
+};
+
+static double value_at(const struct scan *s, size_t i)
+{
+    const struct np_endpoint *e = s->set->endpoints[i];
+    if (s->field == NP_FIELD_ACTIVE) return np_endpoint_active(e);
+    return np_field_number(e, s->field, s->now);
+}
+
+/* The k-th of those with the least value, counted from 0; `*equals`: how many there are. */
+static size_t find_least(lua_State *L, const struct scan *s, uint32_t k, double *least,
+                         uint32_t *equals)
+{
+    size_t found = NP_NONE;
+    *equals = 0;
+    for (size_t i = 0; i < s->set->len; i++) {
+        double value = value_at(s, i);
+        if (found != NP_NONE && value > *least) continue;
+        if (s->excluded && is_among(L, s->excluded, s->set->endpoints[i])) continue;
+        if (found != NP_NONE && value == *least) {
+            if (++*equals <= k + 1) found = i;
+            continue;
+        }
+        found = i;
+        *least = value;
+        *equals = 1;
+    }
+    return found;
+}
+
 /* endpoints:least(field, [exclude]) → endpoint, its place, the value; nil if there is none. Among
  * equals by chance. */
 static int array_least(lua_State *L)
 {
     struct np_script *script = np_script_of(L);
-    const struct np_snapshot *set = check_array(L);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &np_field_map_key);
-    enum np_field f = np_field_find(lua_touserdata(L, -1), luaL_checkstring(L, 2));
-    if (!np_field_is_number(f)) np_misuse(L, "least: '%s' is no number", lua_tostring(L, 2));
-    bool excluding = !lua_isnoneornil(L, 3);
-    if (excluding) luaL_checktype(L, 3, LUA_TTABLE);
-    int64_t now = np_script_now(script);
-    size_t best = NP_NONE;
+    struct scan s = {.set = check_array(L)};
     double least = 0;
     uint32_t equals = 0;
-    for (size_t i = 0; i < set->len; i++) {
-        const struct np_endpoint *e = set->endpoints[i];
-        double value = np_field_number(e, f, now);
-        if (best != NP_NONE && value > least) continue;
-        if (excluding && is_among(L, 3, e)) continue;
-        equals = best != NP_NONE && value == least ? equals + 1 : 1;
-        if (equals > 1 && np_rng_below(&script->rng, equals) != 0) continue;
-        best = i;
-        least = value;
+    lua_settop(L, 3);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &np_field_map_key);
+    s.field = np_field_find(lua_touserdata(L, -1), luaL_checkstring(L, 2));
+    if (!np_field_is_number(s.field)) {
+        return np_misuse(L, "least: '%s' is no number", lua_tostring(L, 2));
     }
+    if (!lua_isnil(L, 3)) {
+        luaL_checktype(L, 3, LUA_TTABLE);
+        s.excluded = 3;
+    }
+    s.now = np_loop_now(script->loop);
+    size_t best = find_least(L, &s, 0, &least, &equals);
     if (best == NP_NONE) return lua_pushnil(L), 1;
+    if (equals > 1) best = find_least(L, &s, np_rng_below(&script->rng, equals), &least, &equals);
     lua_rawgeti(L, 1, (lua_Integer)best + 1);
     lua_pushinteger(L, (lua_Integer)best + 1);
-    np_field_push(L, set->endpoints[best], f, now);
+    np_field_push(L, s.set->endpoints[best], s.field, s.now);
     return 3;
 }
 
@@ -170,7 +235,7 @@ static int make_array(lua_State *L)
     struct np_snapshot *snapshot = lua_touserdata(L, 1);
     lua_createtable(L, (int)snapshot->len, 0);
     struct set *s = lua_newuserdatauv(L, sizeof *s, 0);
-    s->snapshot = NULL;
+    *s = (struct set){.type = &type_key};
     luaL_setmetatable(L, SET);
     s->snapshot = np_snapshot_ref(snapshot);
     lua_replace(L, 1);

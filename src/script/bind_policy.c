@@ -108,7 +108,7 @@ static int ask_inner(lua_State *L)
     uint64_t id = (uint64_t)lua_tointeger(L, lua_upvalueindex(2));
     lua_settop(L, 1);
     if (b->selector == NULL) return np_misuse(L, "this balancer is closed");
-    np_balancer_read_wishes(L, 1, &w);
+    np_balancer_read_wishes(L, b, 1, &w);
     struct np_endpoint *e = np_selector_propose(b->selector, id, &w.ctx, np_balancer_now(L));
     if (e == NULL) return lua_pushnil(L), 1;
     (void)np_endpoint_push(L, e);
@@ -161,7 +161,7 @@ static int fall_back(lua_State *L, struct np_lua_balancer *b, int mode)
     bool trial = false;
     int64_t now = np_balancer_now(L);
     lua_settop(L, 2);
-    np_balancer_read_wishes(L, AT_CTX, &w);
+    np_balancer_read_wishes(L, b, AT_CTX, &w);
     if (mode == MODE_CHOOSE) {
         if (np_selector_narrow(b->selector, &w.ctx, now, &c) == NEAP_OK) {
             e = np_selector_propose(b->selector, c.id, &w.ctx, now);
@@ -202,15 +202,10 @@ static bool was_given(lua_State *L, const struct np_endpoint *e)
     return false;
 }
 
-static int after_pick(lua_State *L, int status, lua_KContext mode)
+/* The policy's two results are at the top. */
+static int judge(lua_State *L, struct np_lua_balancer *b, int mode, int64_t now)
 {
     bool trial = false;
-    struct np_lua_balancer *b = lua_touserdata(L, 1);
-    if (status != LUA_OK && status != LUA_YIELD) {
-        caught(L, b, status);
-        if (b->selector == NULL) return np_balancer_none(L);
-        return fall_back(L, b, (int)mode);
-    }
     if (b->selector == NULL) return np_balancer_none(L); /* closed while it waited */
     if (lua_isnil(L, -2)) {
         b->refusals++;
@@ -218,10 +213,9 @@ static int after_pick(lua_State *L, int status, lua_KContext mode)
         return np_fail(L, NEAP_ENOENDPOINT, "the policy picked none");
     }
     struct np_endpoint_view *v = understand(L, b);
-    if (v == NULL) return fall_back(L, b, (int)mode);
+    if (v == NULL) return fall_back(L, b, mode);
     if (mode == MODE_CHOOSE && was_given(L, v->e)) return 1;
-    if (mode == MODE_PICK &&
-        np_selector_take(b->selector, v->e, false, np_balancer_now(L), &trial)) {
+    if (mode == MODE_PICK && np_selector_take(b->selector, v->e, false, now, &trial)) {
         v->picks++;
         v->trials += trial;
         b->picks++;
@@ -229,7 +223,21 @@ static int after_pick(lua_State *L, int status, lua_KContext mode)
     }
     /* It is gone or unavailable by now, or it never was one of them. */
     if (!was_given(L, v->e)) fault(L, b, "pick: an endpoint that was not among those given");
-    return fall_back(L, b, (int)mode);
+    return fall_back(L, b, mode);
+}
+
+static int failed(lua_State *L, struct np_lua_balancer *b, int mode, int status)
+{
+    caught(L, b, status);
+    return b->selector ? fall_back(L, b, mode) : np_balancer_none(L);
+}
+
+/* The policy has waited. */
+static int after_wait(lua_State *L, int status, lua_KContext mode)
+{
+    struct np_lua_balancer *b = lua_touserdata(L, 1);
+    if (status != LUA_YIELD) return failed(L, b, (int)mode, status);
+    return judge(L, b, (int)mode, np_balancer_now(L));
 }
 
 static void push_ctx(lua_State *L)
@@ -246,11 +254,11 @@ static void push_ctx(lua_State *L)
 }
 
 NP_UNSANITIZED int np_policy_pick(lua_State *L, struct np_lua_balancer *b,
-                                  const struct np_pick_ctx *ctx, bool choose)
+                                  const struct np_pick_ctx *ctx, bool choose, int64_t now)
 {
     struct np_choice c;
     int uv = NP_UV_PICK, mode = choose ? MODE_CHOOSE : MODE_PICK;
-    if (np_selector_narrow(b->selector, ctx, np_balancer_now(L), &c) != NEAP_OK) {
+    if (np_selector_narrow(b->selector, ctx, now, &c) != NEAP_OK) {
         return np_balancer_none(L);
     }
     if (c.id == b->array_id && c.set == b->array_set) {
@@ -264,8 +272,8 @@ NP_UNSANITIZED int np_policy_pick(lua_State *L, struct np_lua_balancer *b,
     lua_pushvalue(L, AT_ARRAY);
     lua_getiuservalue(L, 1, NP_UV_STATE);
     lua_getiuservalue(L, 1, NP_UV_INNER);
-    int status = lua_pcallk(L, 4, 2, AT_HANDLER, mode, after_pick);
-    return after_pick(L, status, mode);
+    int status = lua_pcallk(L, 4, 2, AT_HANDLER, mode, after_wait);
+    return status == LUA_OK ? judge(L, b, mode, now) : failed(L, b, mode, status);
 }
 
 /* --- the end of a request */
