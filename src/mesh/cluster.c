@@ -133,11 +133,9 @@ static enum neap_err pass_breaker(struct np_cluster *c, struct np_call *call, in
     return np_call_refuse(c, call, NP_RULE_BREAKER, wait, NEAP_EBUSY);
 }
 
-enum neap_err np_cluster_admit(struct np_cluster *c, struct np_call *call, int64_t now)
+static enum neap_err admit(struct np_cluster *c, struct np_call *call, int64_t now)
 {
     struct np_cluster_rules *r = c->rules;
-    call_init(call, now);
-    c->n.calls++;
     if (call->deadline != 0 && now >= call->deadline) {
         return np_call_refuse(c, call, NP_RULE_DEADLINE, 0, NEAP_ETIMEDOUT);
     }
@@ -148,12 +146,20 @@ enum neap_err np_cluster_admit(struct np_cluster *c, struct np_call *call, int64
         }
         call->in_concurrency = true;
     }
-    if (r->breaker != NULL) {
-        enum neap_err err = pass_breaker(c, call, now);
-        if (err != NEAP_OK) return err;
+    return r->breaker != NULL ? pass_breaker(c, call, now) : NEAP_OK;
+}
+
+enum neap_err np_cluster_admit(struct np_cluster *c, struct np_call *call, int64_t now)
+{
+    call_init(call, now);
+    c->n.calls++;
+    enum neap_err err = admit(c, call, now);
+    if (err != NEAP_OK) {
+        call->over = true;
+        return err;
     }
-    np_retry_budget_deposit(&r->budget, now);
-    if (c->shadow_budget) np_retry_budget_deposit(&r->shadow, now);
+    np_retry_budget_deposit(&c->rules->budget, now);
+    if (c->shadow_budget) np_retry_budget_deposit(&c->rules->shadow, now);
     return NEAP_OK;
 }
 
@@ -226,12 +232,7 @@ enum neap_err np_cluster_start(struct np_cluster *c, struct np_call *call, int64
     enum neap_err err = may_start(c, call, now);
     if (err != NEAP_OK) return err;
     np_watch_look(c, now);
-    /* Strictly first: a retry shall not be the one that tries out who was
-     * ejected. */
-    err = np_call_attempt(c, call, call->attempts > 0, now, out);
-    if (err == NEAP_ENOENDPOINT && call->attempts > 0) {
-        err = np_call_attempt(c, call, false, now, out);
-    }
+    err = np_call_attempt(c, call, false, now, out);
     return started(c, call, err, out);
 }
 

@@ -156,6 +156,31 @@ static void a_hedge_loses_and_the_quantile_stays(void **state)
     np_cluster_free(c);
 }
 
+/* Or hedges would make believe that nothing is slow, and come ever sooner. */
+static void losers_that_were_slow_count_in_the_quantile(void **state)
+{
+    struct np_cluster_options o = with_hedges();
+    struct np_cluster *c = cluster_make(&o, 2);
+    struct np_result r = ok_after(10 * MS), lost = cancellation();
+    int64_t at;
+    (void)state;
+    for (int i = 0; i < 20; i++)
+        good_call(c, S, 10 * MS);
+    for (int i = 0; i < 10; i++) {
+        struct np_call call = call_of(true, 0);
+        struct np_attempt first, hedge;
+        begin(c, &call, S, &first);
+        if (np_cluster_hedge(c, &call, S + 12 * MS, &hedge) != NEAP_OK) fail();
+        (void)np_cluster_finish(c, &call, &hedge, &r, false, S + 900 * MS, &at);
+        (void)np_cluster_finish(c, &call, &first, &lost, false, S + 900 * MS, &at);
+        np_cluster_end(c, &call, &r, S + 900 * MS);
+    }
+    for (int i = 0; i < 20; i++)
+        good_call(c, 2 * S, 10 * MS);
+    assert_true(np_cluster_counters(c).hedge_delay_ns > 8e8); /* 10 of 60 took 0.9 s at least */
+    np_cluster_free(c);
+}
+
 static void while_a_hedge_is_out_a_failure_waits_for_it(void **state)
 {
     struct np_cluster_options o = with_hedges();
@@ -427,6 +452,7 @@ int main(void)
         cmocka_unit_test(the_delay_has_a_floor),
         cmocka_unit_test(a_hedge_wins_and_the_loser_is_remembered),
         cmocka_unit_test(a_hedge_loses_and_the_quantile_stays),
+        cmocka_unit_test(losers_that_were_slow_count_in_the_quantile),
         cmocka_unit_test(while_a_hedge_is_out_a_failure_waits_for_it),
         cmocka_unit_test(an_answer_that_is_no_use_to_retry_ends_the_call),
         cmocka_unit_test(a_streamed_answer_decides_with_its_head),
