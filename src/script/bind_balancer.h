@@ -72,8 +72,10 @@ struct np_lua_wishes {
     struct np_endpoint *excluded[NP_MAX_EXCLUDED];
     struct np_pair subset[NP_SUBSET_KEYS];
 };
-void np_balancer_read_wishes(lua_State *L, const struct np_lua_balancer *b, int idx,
-                             struct np_lua_wishes *w);
+void np_balancer_read_wishes(lua_State *L, int idx, struct np_lua_wishes *w);
+/* The same, as far as the balancer's options make a difference. */
+void np_balancer_read_some(lua_State *L, const struct np_lua_balancer *b, int idx,
+                           struct np_lua_wishes *w);
 void np_balancer_drop_pending(struct np_lua_balancer *b);
 int np_balancer_pick_method(lua_State *L);
 int np_balancer_choose_method(lua_State *L);

@@ -76,8 +76,7 @@ static void read_sticky(lua_State *L, int idx, struct np_pick_ctx *ctx)
     lua_pop(L, 1);
 }
 
-void np_balancer_read_wishes(lua_State *L, const struct np_lua_balancer *b, int idx,
-                             struct np_lua_wishes *w)
+static void read_wishes(lua_State *L, int idx, bool subset, bool sticky, struct np_lua_wishes *w)
 {
     w->ctx = (struct np_pick_ctx){0};
     if (lua_isnoneornil(L, idx)) return;
@@ -87,12 +86,23 @@ void np_balancer_read_wishes(lua_State *L, const struct np_lua_balancer *b, int 
     }
     read_key(L, idx, &w->ctx);
     read_excluded(L, idx, w);
-    if (b->has_subset) read_wanted(L, idx, w);
-    if (b->has_sticky) read_sticky(L, idx, &w->ctx);
+    if (subset) read_wanted(L, idx, w);
+    if (sticky) read_sticky(L, idx, &w->ctx);
     if (w->ctx.nexclude == 0) return; /* nothing to be strict about */
     lua_getfield(L, idx, "strict");
     w->ctx.strict = lua_toboolean(L, -1);
     lua_pop(L, 1);
+}
+
+void np_balancer_read_wishes(lua_State *L, int idx, struct np_lua_wishes *w)
+{
+    read_wishes(L, idx, true, true, w);
+}
+
+void np_balancer_read_some(lua_State *L, const struct np_lua_balancer *b, int idx,
+                           struct np_lua_wishes *w)
+{
+    read_wishes(L, idx, b->has_subset, b->has_sticky, w);
 }
 
 /* --- what comes of it */
@@ -135,7 +145,7 @@ int np_balancer_pick_method(lua_State *L)
     struct np_lua_balancer *b = np_balancer_check(L);
     np_balancer_drop_pending(b);
     lua_settop(L, 2);
-    np_balancer_read_wishes(L, b, 2, &w);
+    np_balancer_read_some(L, b, 2, &w);
     int64_t now = np_balancer_now(L);
     np_balancer_refresh(b, now);
     if (b->scripted) {
@@ -156,7 +166,7 @@ int np_balancer_choose_method(lua_State *L)
     struct np_choice c;
     struct np_lua_balancer *b = np_balancer_check(L);
     lua_settop(L, 2);
-    np_balancer_read_wishes(L, b, 2, &w);
+    np_balancer_read_some(L, b, 2, &w);
     int64_t now = np_balancer_now(L);
     np_balancer_refresh(b, now);
     struct np_endpoint *e = np_selector_preferred(b->selector, &w.ctx, now);

@@ -16,7 +16,7 @@
 #include "script/luax.h"
 #include "script/state.h"
 
-#define SET "neap.endpoints"
+#define SET "neap.endpoint.set"
 
 struct set {
     const void *type; /* says that it is one, as in np_endpoint_view */

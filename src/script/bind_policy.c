@@ -108,7 +108,7 @@ static int ask_inner(lua_State *L)
     uint64_t id = (uint64_t)lua_tointeger(L, lua_upvalueindex(2));
     lua_settop(L, 1);
     if (b->selector == NULL) return np_misuse(L, "this balancer is closed");
-    np_balancer_read_wishes(L, b, 1, &w);
+    np_balancer_read_some(L, b, 1, &w);
     struct np_endpoint *e = np_selector_propose(b->selector, id, &w.ctx, np_balancer_now(L));
     if (e == NULL) return lua_pushnil(L), 1;
     (void)np_endpoint_push(L, e);
@@ -161,7 +161,7 @@ static int fall_back(lua_State *L, struct np_lua_balancer *b, int mode)
     bool trial = false;
     int64_t now = np_balancer_now(L);
     lua_settop(L, 2);
-    np_balancer_read_wishes(L, b, AT_CTX, &w);
+    np_balancer_read_some(L, b, AT_CTX, &w);
     if (mode == MODE_CHOOSE) {
         if (np_selector_narrow(b->selector, &w.ctx, now, &c) == NEAP_OK) {
             e = np_selector_propose(b->selector, c.id, &w.ctx, now);
