@@ -9,7 +9,20 @@
 
 #define DEFAULT_TIMEOUT (30 * NP_NS_PER_SEC)
 
-enum { OPTIONS = 1, REQUEST, HOST, PORT, TARGET, HEADERS, KEEP_HOST, BODY, METHOD, HOLD };
+enum {
+    OPTIONS = 1,
+    REQUEST,
+    HOST,
+    PORT,
+    TARGET,
+    HEADERS,
+    KEEP_HOST,
+    BODY,
+    METHOD,
+    HOLD,
+    NAME,
+    VALUE
+};
 
 #define HELD "neap.http.held"
 #define STATUSES "neap.http.statuses"
@@ -197,7 +210,7 @@ static int http_forward(lua_State *L)
     struct np_http_forward_options o = {.request = {.port = 80, .timeout = DEFAULT_TIMEOUT}};
     struct np_http_client *client;
     struct neap_errinfo info = {0};
-    lua_settop(L, HOLD);
+    lua_settop(L, VALUE);
     struct np_http_req *r = np_http_req_check(L, REQUEST);
     if (r->x && r->answered) return np_misuse(L, "an answer was already begun");
     if (!r->x) return np_http_req_gone(L, r);
@@ -217,6 +230,11 @@ static int http_forward(lua_State *L)
     o.on_held = on_held;
     struct np_http_req_head added;
     read_added(L, r, &added);
+    if (!lua_isnil(L, NAME)) {
+        struct np_http_header *h = &added.headers[added.n++];
+        h->name.p = luaL_checklstring(L, NAME, &h->name.n);
+        h->value.p = luaL_checklstring(L, VALUE, &h->value.n);
+    }
     o.answer_headers = added.headers;
     o.nanswer_headers = added.n;
     np_http_req_keep(L, REQUEST, r);

@@ -84,7 +84,8 @@ local function follow_to(route, call, place, url)
     for _, name in ipairs(secrets) do call.wire.headers[name] = nil end
     call.wire.headers.host = nil
     call.auth = nil
-    call.wire.headers[priority.HEADER], call.hash_key, call.subset = nil, nil, nil
+    call.wire.headers[priority.HEADER], call.hash_key = nil, nil
+    call.subset, call.sticky = nil, nil
     deadline.leave(call)
     local client = elsewhere(route.client)
     local to = client.origins and client.origins:at(place) or upstream.origin(place)

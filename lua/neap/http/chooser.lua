@@ -2,6 +2,7 @@
 --- The cluster counts what is in flight and knows the endpoints; the chooser but says which one.
 
 local deadline = require "neap.http.deadline"
+local runtime = require "neap.core.runtime"
 
 local M = {}
 
@@ -16,6 +17,12 @@ function M.is_balancer(value)
   return type(value) == "userdata" or (type(value) == "table" and getmetatable(value) ~= nil)
 end
 
+-- What narrows the endpoints before the policy.
+local also = {
+  "zone", "zone_min_endpoints", "zone_spill", "zone_callers", "panic_threshold", "overprovisioning", "subset",
+  "slow_start", "sticky", "seed",
+}
+
 ---@param opts neap.http.ClientOptions
 ---@param level integer
 ---@return neap.http.Chooser
@@ -23,17 +30,24 @@ function M.new(opts, level)
   if M.is_balancer(opts.balancer) then
     return setmetatable({ balancer = opts.balancer, stands = true }, Chooser)
   end
-  local of = { service = opts.service, endpoints = opts.endpoints, tags = opts.tags, zone = opts.zone }
+  local of = { service = opts.service, endpoints = opts.endpoints, tags = opts.tags }
+  for _, name in ipairs(also) do of[name] = opts[name] end
   local ok, balancer, err = pcall(require("neap.balancer").new, opts.balancer, of)
   if not ok then error((tostring(balancer):gsub("^[^:]+:%d+: ", "")), level + 1) end
   if not balancer then error(tostring(err), level + 1) end
   return setmetatable({ balancer = balancer, stands = false }, Chooser)
 end
 
+-- All of them, whether they are available or not: that is the cluster's to say, too.
+local function all_of(balancer)
+  if balancer.all then return balancer:all() end
+  return balancer:endpoints()
+end
+
 ---The endpoints of one that stands by itself.
 function Chooser:endpoints()
   self.seen = self.balancer:endpoints()
-  return self.seen
+  return all_of(self.balancer)
 end
 
 -- What a call brings to its pick.
@@ -49,6 +63,7 @@ local function context(c, call)
     deadline = deadline.left(call) or nil,
     priority = call.priority,
     subset = call.subset,
+    sticky = call.sticky,
     request = { method = wire.method, target = wire.target, headers = wire.headers },
   }
 end
@@ -62,14 +77,45 @@ function Chooser:choose(cluster, c, call)
     local now = balancer:endpoints()
     if now ~= self.seen then
       self.seen = now
-      local ok, err = cluster:update(now)
+      local ok, err = cluster:update(all_of(balancer))
       if not ok then return nil, err end
     end
   end
-  local endpoint, err = balancer:pick(context(c, call))
+  local endpoint, err
+  if balancer.choose then
+    endpoint, err = balancer:choose(context(c, call))
+  else -- one of somebody's own: it has chosen; what is in flight is the cluster's to count
+    endpoint, err = balancer:pick(context(c, call))
+    if endpoint then balancer:release(endpoint) end
+  end
   if not endpoint then return nil, err end
-  balancer:release(endpoint) -- it has chosen; what is in flight is the cluster's to count
+  local chosen = call.chosen
+  if not chosen then
+    chosen = {}
+    call.chosen = chosen
+  end
+  chosen[c:attempts() + 1] = { endpoint, runtime.monotonic() }
   return endpoint
+end
+
+---An attempt has ended, which the policy may want to hear.
+---@param call table
+---@param number integer
+---@param outcome any the status, the error, or nil
+function Chooser:ended(call, number, outcome)
+  local chosen = call.chosen and call.chosen[number]
+  if not chosen then return end
+  call.chosen[number] = nil
+  local ended, ok = self.balancer.ended, nil
+  if not ended then return end
+  if outcome ~= nil then ok = math.type(outcome) ~= nil and outcome < 500 end
+  ended(self.balancer, chosen[1], ok, runtime.monotonic() - chosen[2])
+end
+
+---Whatever attempts of the call there are yet.
+---@param call table
+function Chooser:abandon(call)
+  for number in pairs(call.chosen or {}) do self:ended(call, number, nil) end
 end
 
 ---Of one that was made for the client.

@@ -152,6 +152,7 @@ local function prepare(self, method, path, opts, level)
     auth = or_default(opts.auth, self.opts.auth) or nil,
     hash_key = opts.hash_key,
     subset = opts.subset,
+    sticky = opts.sticky,
     priority = class or self.priority,
     safe = is_safe(self, method, opts),
     once = opts.retry == false or nil,

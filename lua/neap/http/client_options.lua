@@ -51,6 +51,17 @@ local M = {}
 ---@field ring_points? integer
 ---@field ring_max? integer
 ---@field load_factor? number
+---@field table_size? integer
+---@field max_active? integer
+---@field error_penalty? number
+---@field blackout? number
+---@field expiry? number
+---@field update_interval? number
+---@field overprovisioning? number
+---@field zone_min_endpoints? integer
+---@field zone_spill? number
+---@field zone_callers? number
+---@field sticky? "key"|neap.balancer.Sticky keeps a forwarded client with its endpoint
 ---@field zone? string the caller's: endpoints of it are preferred
 ---@field panic_threshold? number share of available endpoints below which all are used; default 0.5
 ---@field slow_start? neap.http.SlowStartOptions default: none is spared
@@ -115,6 +126,7 @@ local M = {}
 ---@field retry? boolean false: not this call
 ---@field idempotent? boolean whether making it twice is as good as once; default: as its method says
 ---@field hash_key? string|number for a balancer that hashes: the same key goes to the same instance
+---@field sticky? string the `sticky` of an earlier response of this client: to the same endpoint again
 ---@field priority? neap.http.Priority who is refused first where not all can be served
 ---@field subset? table<string, string> metadata that the endpoint must have, see neap.http.SubsetOptions
 ---@field fallback? neap.http.Fallback
@@ -190,6 +202,7 @@ local call_schema = schema.new {
   retry = "boolean",
   idempotent = "boolean",
   hash_key = "string|number",
+  sticky = "string",
   priority = { "string", enum = priority.names },
   subset = { "map", of = "string" },
   fallback = "callable",
@@ -258,7 +271,7 @@ local function check_place(opts, level)
     error("opts.balancer: is for a service", level + 1)
   end
   many = many or opts.balancer
-  for _, name in ipairs { "tags", "zone", "slow_start", "subset", "panic_threshold", "health" } do
+  for _, name in ipairs { "tags", "zone", "slow_start", "subset", "sticky", "panic_threshold", "health" } do
     if opts[name] ~= nil and not many and not (name == "health" and opts.base) then
       error(("opts.%s: is for a service or for endpoints"):format(name), level + 1)
     end

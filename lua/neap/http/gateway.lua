@@ -45,8 +45,18 @@ local function class_of(req, through, opts)
 end
 
 -- Plain HTTP to a TCP place with nothing changed.
-local function quick(req, place, _, _, _, within, hold)
-  return forward(within, req, place.host, place.port, nil, nil, nil, nil, nil, hold)
+local function quick(req, place, _, _, _, within, hold, name, value)
+  return forward(within, req, place.host, place.port, nil, nil, nil, nil, nil, hold, name, value)
+end
+
+-- The header of the answer that tells of the endpoint, unless the request has brought its value.
+local function mark(f, endpoint)
+  local up = f.through.upstream
+  local stick = up.sticky
+  if not stick then return nil end
+  local value = up.cluster:sticky(endpoint)
+  if value == f.brought then return nil end
+  return stick.name, stick:text(value)
 end
 
 -- What is so for all that a client forwards; once a client.
@@ -60,13 +70,13 @@ local function learn(through)
   through.reads_priority = rules.cluster.concurrency ~= false
   through.quick = plain
   -- nothing of a script's own on the way
-  through.hot = plain and not up.chooser and not up.backoff and not rules.cluster.rate_limit
+  through.hot = plain and not (up.chooser or up.backoff or up.sticky or rules.cluster.rate_limit)
 end
 
 -- What a chooser is told.
-local function call_of(req, opts, class, ends)
+local function call_of(req, opts, class, ends, brought)
   return {
-    hash_key = opts.hash_key, subset = opts.subset, priority = class, ends = ends,
+    hash_key = opts.hash_key, subset = opts.subset, sticky = brought, priority = class, ends = ends,
     wire = { method = opts.method or req.method, target = opts.target or req.target, headers = req.headers },
   }
 end
@@ -85,12 +95,18 @@ local function settle(c, number, ok, err, status, seconds, after)
   return c:finish(number, err)
 end
 
+local function outcome_of(ok, err, status)
+  if ok ~= nil then return status end
+  return status and err or nil -- else the client has left
+end
+
 -- Goes on from an attempt's end, in order of what forwarding gives.
 local function go_on(f, ok, err, status, seconds, after)
   local req, through, c, call, number = f.req, f.through, f.c, f.call, f.number
   local up = through.upstream
   while true do
     local delay = settle(c, number, ok, err, status, seconds, after)
+    if up.chooser then up.chooser:ended(call, number, outcome_of(ok, err, status)) end
     if ok then return true end
     local endpoint, within
     if delay and resilience.pause(up, call, c, delay) then
@@ -107,7 +123,8 @@ local function go_on(f, ok, err, status, seconds, after)
     end
     local place = up:place(endpoint)
     local by = f.plain and place.host and quick or f.send
-    ok, err, status, seconds, after = by(req, place, through, through.prefix, f.opts, within, f.hold)
+    ok, err, status, seconds, after =
+      by(req, place, through, through.prefix, f.opts, within, f.hold, mark(f, endpoint))
   end
 end
 
@@ -121,7 +138,20 @@ local function attempts(f, endpoint, within)
   end
   local place = up:place(endpoint)
   local by = f.plain and place.host and quick or f.send
-  return go_on(f, by(f.req, place, through, through.prefix, f.opts, within, f.hold))
+  return go_on(f, by(f.req, place, through, through.prefix, f.opts, within, f.hold, mark(f, endpoint)))
+end
+
+-- What a chooser chose for an attempt that nobody ended, as the client had left.
+local Left = {
+  __close = function(f)
+    f.through.upstream.chooser:abandon(f.call)
+  end,
+}
+
+local function by_chooser(f, wait)
+  local left <close> = setmetatable(f, Left) -- luacheck: ignore 211
+  local ok, err = attempts(f, wait)
+  return ok, err
 end
 
 -- The hot case: no options, a method that rarely has a body, a plain client. Nothing is made for it but
@@ -173,12 +203,14 @@ function M.forward(req, through, opts, send)
   local f = {
     req = req, through = through, opts = opts, send = send, number = 1,
     plain = opts.plain and through.quick, hold = safe and up.hold or nil,
-    call = (up.chooser or up.backoff) and call_of(req, opts, class, ends) or nil,
+    brought = up.sticky and up.sticky:of(req),
   }
+  if up.chooser or up.backoff then f.call = call_of(req, opts, class, ends, f.brought) end
   local begin = up.chooser and up.cluster.begin or up.cluster.pick
   local endpoint, within
-  f.c, endpoint, within = begin(up.cluster, class, safe, ends, opts.hash_key, opts.subset)
+  f.c, endpoint, within = begin(up.cluster, class, safe, ends, opts.hash_key, opts.subset, f.brought)
   if not f.c then return nil, endpoint end
+  if up.chooser then return by_chooser(f, endpoint) end
   return attempts(f, endpoint, within)
 end
 

@@ -29,7 +29,7 @@ function Race:cancel_others()
   for number, future in pairs(self.running) do
     future:cancel()
     self.running[number] = nil
-    if self.c then self.c:finish(number, nil) end
+    if self.c then resilience.finish(self.up, self.call, self.c, number, nil) end
   end
   for _, result in ipairs(self.results) do throw_away(result.res) end
 end
@@ -99,9 +99,10 @@ end
 -- The answer is the call's, whoever else is running.
 function Race:win(result)
   local res, c = result.res, self.c
-  res.endpoint, res.attempts = result.endpoint, c:attempts()
+  res.attempts = c:attempts()
+  resilience.tell(self.up, res, result.endpoint)
   if not self.call.wire.stream then return res end
-  resilience.hold(res, c, result.number)
+  resilience.hold(self.up, self.call, res, c, result.number)
   self:cancel_others()
   self.c = nil
   return res
@@ -117,11 +118,12 @@ function Race:settle(result)
     return true, self:win(result)
   end
   if not again then c:answered(number) end
-  local delay = c:finish(number, resilience.outcome(call, res, err), nil,
+  local delay = resilience.finish(self.up, call, c, number, resilience.outcome(call, res, err),
     res and retry_after.of(res), res and res.body and #res.body)
   if delay == nil then
     if not res then return true, nil, err end
-    res.endpoint, res.attempts = result.endpoint, c:attempts()
+    res.attempts = c:attempts()
+    resilience.tell(self.up, res, result.endpoint)
     return true, res
   end
   if not delay then -- another one may still do better

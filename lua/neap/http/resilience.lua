@@ -25,6 +25,13 @@ local function outcome(call, res, err)
 end
 M.outcome = outcome
 
+---Tells the machine, and whoever chose the endpoint, of an attempt's end; gives what the machine says.
+function M.finish(up, call, c, number, how, after, bytes)
+  local delay = c:finish(number, how, nil, after, bytes)
+  if up.chooser then up.chooser:ended(call, number, how) end
+  return delay
+end
+
 ---Whether the request may be sent again if need be.
 function M.again(call)
   if call.once then return false end
@@ -58,14 +65,20 @@ function M.pause(up, call, c, delay)
   return true
 end
 
+---Who answered.
+function M.tell(up, res, endpoint)
+  res.endpoint = endpoint
+  if up.sticky then res.sticky = up.cluster:sticky(endpoint) end
+end
+
 ---A streamed answer holds its attempt until its body has ended or is closed; the latency is its head's.
-function M.hold(res, c, number)
+function M.hold(up, call, res, c, number)
   local class, bytes = getmetatable(res).__index, 0
   local function over(how)
     local ended = c
     if not ended then return end
     c = nil
-    ended:finish(number, how, nil, nil, bytes)
+    M.finish(up, call, ended, number, how, nil, bytes)
     ended:close()
   end
   c:answered(number)
@@ -97,15 +110,17 @@ local function attempts(up, client, call, c, endpoint, timeout, slot)
     local res, err = send(client, call, call.wire, up:place(endpoint), timeout, number)
     local again, after = M.again(call), nil
     if res then
-      res.endpoint, after = endpoint, retry_after.of(res)
+      M.tell(up, res, endpoint)
+      after = retry_after.of(res)
       if slot and not (again and c:retriable(res.status)) then
         slot[1] = nil
-        M.hold(res, c, number)
+        M.hold(up, call, res, c, number)
         return res
       end
     end
     if not again then c:answered(number) end
-    local delay = c:finish(number, outcome(call, res, err), nil, after, res and res.body and #res.body)
+    local bytes = res and res.body and #res.body
+    local delay = M.finish(up, call, c, number, outcome(call, res, err), after, bytes)
     if not delay or not M.pause(up, call, c, delay) then return res, err end
     endpoint, timeout, number = start(up, call, c)
     if not endpoint then return res, err end
@@ -132,6 +147,30 @@ end
 
 -- --- all of it
 
+local function run(up, client, call, c, endpoint, timeout)
+  if up.hedges and call.safe and not call.once then
+    hedge = hedge or require "neap.http.hedge"
+    return hedge.race(up, client, call, c, endpoint, timeout)
+  end
+  if call.wire.stream then return streamed(up, client, call, c, endpoint, timeout) end
+  return collected(up, client, call, c, endpoint, timeout)
+end
+
+-- What a chooser chose for attempts that nobody ended, as when the caller was cancelled.
+local Left = {
+  __close = function(self)
+    self.chooser:abandon(self.call)
+  end,
+}
+
+local function by_chooser(up, client, call, c, wait)
+  local left <close> = setmetatable({ chooser = up.chooser, call = call }, Left)
+  local res, err = run(up, client, call, c, wait)
+  -- a streamed answer's goes on
+  if res and res.call then left.call = {} end
+  return res, err
+end
+
 ---Makes a call through the upstream's cluster.
 ---@param up neap.http.Upstream
 ---@param client table
@@ -141,14 +180,11 @@ end
 function M.perform(up, client, call)
   local cluster = up.cluster
   local begin = up.chooser and cluster.begin or cluster.pick
-  local c, endpoint, timeout = begin(cluster, call.priority, call.safe, call.ends, call.hash_key, call.subset)
+  local c, endpoint, timeout = begin(cluster, call.priority, call.safe, call.ends, call.hash_key, call.subset,
+    call.sticky)
   if not c then return nil, endpoint end
-  if up.hedges and call.safe and not call.once then
-    hedge = hedge or require "neap.http.hedge"
-    return hedge.race(up, client, call, c, endpoint, timeout)
-  end
-  if call.wire.stream then return streamed(up, client, call, c, endpoint, timeout) end
-  return collected(up, client, call, c, endpoint, timeout)
+  if up.chooser then return by_chooser(up, client, call, c, endpoint) end
+  return run(up, client, call, c, endpoint, timeout)
 end
 
 return M

@@ -15,6 +15,8 @@ local methods = core.response_methods
 ---@field coding? string what the body was decoded from: "gzip", "br" …; the headers tell of it no more
 ---@field attempts integer how many it took
 ---@field endpoint? neap.Endpoint the instance that answered, of a client for a service
+---@field sticky? string stands for that instance, of a client with `sticky`: for a later call's option
+---@field fallback? true it is what the client's fallback gave
 
 ---`for piece in res:chunks() do … end`. Raises the error when the body breaks off, as a loop cannot see it.
 ---@return fun(): string?

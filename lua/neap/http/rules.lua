@@ -8,6 +8,7 @@
 --- table: it decides and counts and does not act.
 
 local schema = require "neap.schema"
+local sticky = require "neap.http.sticky"
 
 local M = {}
 
@@ -131,7 +132,11 @@ M.fields = {
     },
   },
   seed = "integer", choices = "integer", full_scan = "boolean", active_bias = "number",
-  ring_points = "integer", ring_max = "integer", load_factor = "number",
+  ring_points = "integer", ring_max = "integer", load_factor = "number", table_size = "integer",
+  max_active = "integer", error_penalty = "number", blackout = "number", expiry = "number",
+  update_interval = "number", overprovisioning = "number", zone_min_endpoints = "integer",
+  zone_spill = "number", zone_callers = "number",
+  sticky = "string|table",
 }
 
 local of_retry = schema.new {
@@ -163,6 +168,17 @@ local function machine_retry(retry, rules)
   return out
 end
 
+local function read_sticky(value, rules, level)
+  if value == nil then return end
+  if value == "key" then
+    rules.cluster.keyed = "ring_hash"
+    return
+  end
+  if type(value) ~= "table" then error('opts.sticky: expected "key" or a table', level + 1) end
+  rules.sticky = sticky.new(value, level + 1)
+  rules.cluster.sticky = value.secret or ""
+end
+
 ---Reads what of a client's options are rules.
 ---@param opts neap.http.ClientOptions checked against M.fields
 ---@param level integer
@@ -173,7 +189,9 @@ function M.read(opts, level)
   if type(retry) == "table" then of_retry:check(retry, level + 1, "opts.retry") end
   local rules = { cluster = {} }
   for key in next, M.fields do rules.cluster[key] = opts[key] end
-  rules.cluster.subset = nil
+  rules.cluster.subset, rules.cluster.sticky, rules.cluster.update_interval = nil, nil, nil
+  rules.cluster.update = opts.update_interval
+  read_sticky(opts.sticky, rules, level + 1)
   if opts.subset then
     rules.cluster.subset_keys, rules.cluster.subset_fallback = opts.subset.keys, opts.subset.fallback
   end

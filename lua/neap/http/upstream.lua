@@ -2,6 +2,7 @@
 --- holds the rules of these calls, if there are any.
 
 local core = require "neap.core.http"
+local sticky = require "neap.http.sticky"
 
 local M = {}
 
@@ -18,6 +19,7 @@ local M = {}
 ---@field cluster? any neap.core.cluster's; nil: an origin without rules
 ---@field chooser? table picks in the policy's stead; see neap.http.chooser
 ---@field balancer? neap.Balancer that stands by itself, and nothing else is asked for
+---@field sticky? neap.http.Stickiness
 ---@field hedges? boolean
 ---@field backoff? fun(attempt: integer): number
 ---@field hold? any statuses whose answers forwarding holds, as they may be retried
@@ -63,7 +65,7 @@ local function new(fields)
 end
 
 local function with(rules, fields)
-  fields.hedges, fields.backoff = rules.hedges, rules.backoff
+  fields.hedges, fields.backoff, fields.sticky = rules.hedges, rules.backoff, rules.sticky
   fields.hold = rules.statuses and core.statuses(rules.statuses)
   return new(fields)
 end
@@ -145,6 +147,14 @@ function M.check(self, opts, level)
   return check
 end
 
+-- A balancer that stands by itself may have said what is sticky.
+local function inherit_sticky(balancer, rules, level)
+  local has = not rules.sticky and balancer.sticky
+  local config = has and has(balancer) or nil
+  if type(config) ~= "table" then return end
+  rules.sticky, rules.cluster.sticky = sticky.new(config, level + 1), config.secret or ""
+end
+
 ---The endpoints of a service, or of a list.
 ---@param opts neap.http.ClientOptions `service` or `endpoints`, `balancer`
 ---@param rules table
@@ -158,7 +168,10 @@ function M.endpoints(opts, rules, secure, level)
   if by_script then chooser = require("neap.http.chooser").new(opts, level + 1) end
   local told = { service = opts.service, tags = opts.tags, name = name, policy = policy }
   told.endpoints = opts.endpoints or not opts.service and chooser:endpoints() or nil
-  if chooser and chooser.stands then told.plain, told.share = true, false end
+  if chooser and chooser.stands then
+    told.plain, told.share = true, false
+    inherit_sticky(opts.balancer, rules, level + 1)
+  end
   local cluster = make(options(rules, told), level + 1)
   if opts.service then require("neap.registry").follow(opts.service) end
   return with(rules, {
@@ -166,7 +179,7 @@ function M.endpoints(opts, rules, secure, level)
     scheme = secure and "https" or "http",
     cluster = cluster,
     chooser = chooser,
-    balancer = chooser and chooser.stands and not rules.any and opts.balancer or nil,
+    balancer = chooser and chooser.stands and not rules.any and not rules.sticky and opts.balancer or nil,
   })
 end
 

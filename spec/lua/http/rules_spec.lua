@@ -358,6 +358,53 @@ describe("a policy written in Lua", function()
   end)
 end)
 
+describe("a policy's hook", function()
+  after_each(close_all)
+
+  -- A client whose policy takes the first endpoint that was not tried, and notes what ended.
+  local function noting(endpoints, more)
+    local ended = {}
+    local opts = {
+      endpoints = endpoints, outlier = false, timeout = 20, retry = { backoff = 0 },
+      balancer = {
+        pick = function(ctx, list) return list[ctx.attempts + 1] end,
+        release = function(endpoint, went_well, latency)
+          ended[#ended + 1] = { endpoint.address, went_well, latency and latency > 0 }
+        end,
+      },
+    }
+    for k, v in pairs(more or {}) do opts[k] = v end
+    return http.client(opts), ended
+  end
+
+  it("is told how each attempt ended", function()
+    local bad, good = serve(function() return 503 end), serve(ok)
+    local client, ended = noting { bad, good }
+    assert.equal("good", client:get("/").body)
+    assert.same({ { bad, false, true }, { good, true, true } }, ended)
+    local gate = serve(function(req) return req:forward(client) end)
+    assert.equal("good", http.get("http://" .. gate).body)
+    assert.same({ { bad, false, true }, { good, true, true } }, { ended[3], ended[4] })
+  end)
+
+  it("is told of a streamed answer at its end, and of a call that was cancelled", function()
+    local good = serve(ok)
+    local client, ended = noting { good }
+    local res = client:get("/", { stream = true })
+    assert.same({}, ended)
+    res:read()
+    res:read()
+    assert.same({ { good, true, true } }, ended)
+    local hole, wait_for = gated()
+    client, ended = noting { hole }
+    local call = client:async():get "/"
+    wait_for(1)
+    call:cancel()
+    call:await(20)
+    assert.same({ { hole, nil, true } }, ended)
+  end)
+end)
+
 describe("misuse of a rule", function()
   it("is told with its path", function()
     local list = { "127.0.0.1:1" }
@@ -371,6 +418,10 @@ describe("misuse of a rule", function()
       ["opts.concurrency.min"] = { concurrency = { min = "x" } },
       ["opts.rate_limit.rate"] = { rate_limit = {} },
       ["opts.rate_limit: expected table"] = { rate_limit = true },
+      ["opts.sticky: expected cookie or header"] = { sticky = {} },
+      ['opts.sticky: expected "key" or a table'] = { sticky = "cookie" },
+      ["opts.sticky.coookie: unknown option"] = { sticky = { coookie = "a" } },
+      ["opts.sticky: "] = { sticky = { cookie = "a b" } },
       ["opts.priority: expected one of"] = { priority = "hihg" },
       ["unknown policy 'p2d'"] = { balancer = "p2d" },
     } do
