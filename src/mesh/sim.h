@@ -20,6 +20,7 @@
 
 #define NP_SIM_SERVERS_MAX 65535
 #define NP_SIM_CALLERS_MAX 1024
+#define NP_SIM_CLASSES_MAX 16
 /* The moment at which a run begins. It is not 0, which means "never" to some. */
 #define NP_SIM_EPOCH (INT64_C(1000) * 1000000000)
 
@@ -89,7 +90,7 @@ struct np_sim_load {
     uint32_t users;
     struct np_dist think; /* ns */
     /* both */
-    const struct np_sim_class *classes; /* at least one */
+    const struct np_sim_class *classes; /* 1 … NP_SIM_CLASSES_MAX */
     size_t nclasses;
     uint32_t keys;      /* requests carry one of so many keys, for policies that hash; 0: none */
     double key_skew;    /* 0: all alike; the greater, the more go to few */
@@ -171,7 +172,10 @@ struct np_sim_totals {
     uint64_t would_refuse[NP_RULES];
     uint64_t ejections, ejections_right; /* right: something was the matter with it just then */
     uint64_t wasted;                     /* served, though nobody waited any more */
-    uint64_t policy_faults;              /* a hook asked for help */
+    struct {
+        uint64_t requests, good;
+    } classes[NP_SIM_CLASSES_MAX];
+    uint64_t policy_faults; /* a hook asked for help */
     uint64_t events;
     double fairness; /* Jain's index of attempts by capacity */
     struct np_sim_hist latency;

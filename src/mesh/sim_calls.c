@@ -101,8 +101,11 @@ static enum neap_err start_by_policy(struct np_sim *s, struct np_sim_request *r,
     const struct np_sim_hooks *h = &s->o.hooks;
     struct np_cluster *c = cluster_of(s, r);
     if (h->pick == NULL) return np_cluster_start(c, &r->call, s->now, &a->a);
-    struct np_endpoint *e = NULL;
-    enum neap_err err = h->pick(h->arg, s, r->caller, &r->call, &e);
+    struct np_endpoint *e = NULL; /* an endpoint on trial comes before every policy */
+    enum neap_err err = NEAP_OK;
+    if (r->call.attempts == 0)
+        e = np_selector_preferred(np_cluster_selector(c), &r->call.ctx, s->now);
+    if (e == NULL) err = h->pick(h->arg, s, r->caller, &r->call, &e);
     if (err == NEAP_OK)
         err = np_cluster_start_on(c, &r->call, e, s->now, &a->a);
     else if (err != NEAP_EAGAIN)

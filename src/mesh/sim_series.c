@@ -36,6 +36,7 @@ void np_sim_note_request(struct np_sim *s, const struct np_sim_request *r, bool 
     struct np_sim_totals *t = s->totals;
     t->ok += ok;
     t->good += good;
+    t->classes[r->class_index].good += good;
     if (!ok) t->errors[r->error]++;
     np_sim_hist_add(&t->latency, latency);
     if (ok) np_sim_hist_add(&t->success, spent);

@@ -119,7 +119,7 @@ static enum neap_err check_load(const struct np_sim_options *o, struct neap_erri
         return np_err_set(info, NEAP_EINVAL, "load: the retries' delay is no distribution");
     if (!(l->key_skew >= 0 && l->key_skew <= 100))
         return np_err_set(info, NEAP_EINVAL, "load: the keys' skew is not in 0 … 100");
-    if (l->nclasses < 1 || l->nclasses > UINT16_MAX)
+    if (l->nclasses < 1 || l->nclasses > NP_SIM_CLASSES_MAX)
         return np_err_set(info, NEAP_EINVAL, "load: no classes, or too many");
     for (size_t i = 0; i < l->nclasses; i++) {
         const struct np_sim_class *c = &l->classes[i];

@@ -80,7 +80,10 @@ static void want(struct np_sim *s, struct np_sim_request *r)
     r->began = s->now;
     r->tries = 0;
     r->counts = s->now - NP_SIM_EPOCH >= s->o.warmup_ns;
-    if (r->counts) s->totals->requests++;
+    if (r->counts) {
+        s->totals->requests++;
+        s->totals->classes[r->class_index].requests++;
+    }
     s->begun++;
     s->live++;
     np_sim_call_begin(s, r);
