@@ -26,6 +26,7 @@
     X(runtime)        \
     X(sandbox)        \
     X(shared)         \
+    X(sim)            \
     X(stream)         \
     X(task)           \
     X(tcp)            \
