@@ -14,7 +14,9 @@ neap.balancer.define("in_turn", {
   end,
 })
 
-local upstream = neap.http.client { service = "upstream", balancer = "in_turn" }
+-- The policy and nothing else, as the peers are configured: without the rules of a client of a service
+-- (retries, outliers, limits).
+local upstream = neap.http.client { balancer = neap.balancer.new("in_turn", { service = "upstream" }) }
 
 assert(neap.http.serve {
   port = tonumber(arg[1]),

@@ -12,35 +12,51 @@ enum {
     SPARE_REQUEST = 2048, /* bytes of the buffer of each */
 };
 
+static void on_deadline(struct np_timer *t);
+
 /* --- the end */
 
-static void free_call(struct np_http_call *call)
+static void free_spare(struct np_http_call *call)
 {
-    struct np_http_client *c = call->client;
     np_timer_stop(&call->deadline);
-    np_timer_stop(&call->progress);
-    np_defer_cancel(&call->end);
-    np_http_call_decode_free(call);
-    if (c->nspare < MAX_SPARE && call->req.cap <= SPARE_REQUEST) {
-        np_list_push_front(&c->spare, &call->link);
-        c->nspare++;
-        return;
-    }
     np_buf_fini(&call->req);
     np_free(call);
 }
 
-/* Zeroed, but for its buffer, which is empty. */
+/* The deadline of one that is kept runs on, for nobody: the next call moves it, which costs less
+ * than starting it anew. */
+static void free_call(struct np_http_call *call)
+{
+    struct np_http_client *c = call->client;
+    np_timer_stop(&call->progress);
+    np_defer_cancel(&call->end);
+    np_http_call_decode_free(call);
+    call->ended = true;
+    np_timer_set_background(&call->deadline, true);
+    if (c->nspare < MAX_SPARE && call->req.cap <= SPARE_REQUEST && !c->closing) {
+        np_list_push_front(&c->spare, &call->link);
+        c->nspare++;
+        return;
+    }
+    free_spare(call);
+}
+
+/* Zeroed, but for its buffer, which is empty, and its deadline, which may be running. */
 static struct np_http_call *take_call(struct np_http_client *c)
 {
     struct np_link *l = np_list_pop_front(&c->spare);
-    if (!l) return np_calloc(1, sizeof(struct np_http_call));
-    struct np_http_call *call = np_container_of(l, struct np_http_call, link);
-    struct np_buf req = call->req;
+    struct np_http_call *call;
+    if (!l) {
+        call = np_calloc(1, sizeof *call);
+        if (call) np_timer_init(&call->deadline, c->loop, on_deadline);
+        return call;
+    }
+    call = np_container_of(l, struct np_http_call, link);
     c->nspare--;
-    memset(call, 0, sizeof *call);
-    np_buf_clear(&req);
-    call->req = req;
+    memset(&call->client, 0,
+           offsetof(struct np_http_call, why) - offsetof(struct np_http_call, client));
+    np_buf_clear(&call->req);
+    np_timer_set_background(&call->deadline, false);
     return call;
 }
 
@@ -48,9 +64,7 @@ void np_http_call_free_spare(struct np_http_client *c)
 {
     struct np_link *l;
     while ((l = np_list_pop_front(&c->spare))) {
-        struct np_http_call *call = np_container_of(l, struct np_http_call, link);
-        np_buf_fini(&call->req);
-        np_free(call);
+        free_spare(np_container_of(l, struct np_http_call, link));
     }
     c->nspare = 0;
 }
@@ -83,7 +97,6 @@ static void last_word(struct np_http_call *call)
 {
     struct np_http_client *c = call->client;
     call->ended = true;
-    np_timer_stop(&call->deadline);
     np_timer_stop(&call->progress);
     np_list_remove(&call->link);
     call->handler->on_end(call, call->err, call->err ? call->why : NULL);
@@ -95,9 +108,11 @@ void np_http_call_end(struct np_http_call *call, enum neap_err err, const char *
 {
     va_list ap;
     if (call->ended) return; /* cancelled in its last moment: said so already */
-    va_start(ap, fmt);
-    vsnprintf(call->why, sizeof call->why, fmt, ap);
-    va_end(ap);
+    if (err) {
+        va_start(ap, fmt);
+        vsnprintf(call->why, sizeof call->why, fmt, ap);
+        va_end(ap);
+    }
     call->err = err;
     call->origin = NULL;
     last_word(call);
@@ -145,6 +160,7 @@ void np_http_call_cancel(struct np_http_call *call)
 static void on_deadline(struct np_timer *t)
 {
     struct np_http_call *call = np_container_of(t, struct np_http_call, deadline);
+    if (call->ended) return;
     call->bound = "total";
     np_http_call_end_later(call, NEAP_ETIMEDOUT, "%s took too long: the call's time is over",
                            call->origin->key);
@@ -258,7 +274,6 @@ static struct np_http_call *new_call(struct np_http_client *c, const struct np_h
     call->arg = arg;
     np_link_init(&call->link);
     np_link_init(&call->queue);
-    np_timer_init(&call->deadline, c->loop, on_deadline);
     np_timer_init(&call->progress, c->loop, on_no_progress);
     np_defer_init(&call->end, on_later);
     call->wait_timeout = or_default(r->wait_timeout, c->opts.wait_timeout);
@@ -299,7 +314,10 @@ enum neap_err np_http_client_call(struct np_http_client *c, const struct np_http
     if (!call) return np_err_plain(info, NEAP_ENOMEM);
     err = np_http_call_compose(call, r, info);
     if (err) goto fail;
-    if (r->timeout > 0) err = np_timer_start(&call->deadline, r->timeout);
+    if (r->timeout > 0)
+        err = np_timer_start(&call->deadline, r->timeout);
+    else
+        np_timer_stop(&call->deadline);
     if (!err) err = np_http_origin_get(c, r, &call->origin);
     np_list_push_back(&c->calls, &call->link);
     if (!err) err = np_http_pool_assign(call, false);

@@ -121,7 +121,7 @@ static enum neap_err write_headers(struct np_http_call *call, const struct np_ht
         enum neap_err err = check_header(h, g, info);
         if (err) return err;
         if (np_http_name_is(h->name, "connection", 10)) continue;
-        err = np_http_write_header(b, h->name.p, h->name.n, h->value.p, h->value.n);
+        err = np_http_put_header(b, h);
         if (err) return np_err_plain(info, err);
     }
     return NEAP_OK;
@@ -142,7 +142,7 @@ enum neap_err np_http_call_compose(struct np_http_call *call, const struct np_ht
 {
     struct np_buf *b = &call->req;
     struct given g = {false, false, false};
-    enum neap_err err = check_where(r, info);
+    enum neap_err err = np_http_origin_is_known(call->client, r) ? NEAP_OK : check_where(r, info);
     if (err) return err;
     err = write_request_line(b, r);
     if (err == NEAP_EINVAL) return np_err_set(info, err, "bad method or request target");

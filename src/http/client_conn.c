@@ -53,7 +53,7 @@ static void idle(struct np_http_client_conn *conn)
     int64_t span = o->idle_timeout;
     int64_t left = np_time_add(conn->born, o->max_age) - np_loop_now(conn->client->loop);
     if (o->max_age && (!span || left < span)) span = left;
-    np_http1_next(&conn->parser, -1);
+    if (conn->parser.gather.cap || conn->parser.trailer) np_http1_next(&conn->parser, -1);
     np_stream_set_ref(conn->stream, false);
     if ((span && np_timer_start(&conn->timer, span)) || np_stream_read_start(conn->stream))
         np_http_client_conn_close(conn);
@@ -103,10 +103,6 @@ static void on_head(struct np_http1_parser *p)
 {
     struct np_http_client_conn *conn = p->arg;
     struct np_http_call *call = conn->call;
-    if (np_http1_keep(p)) {
-        np_http_call_end_later(call, NEAP_ENOMEM, "out of memory");
-        return;
-    }
     call->headed = true;
     call->phase = NP_HTTP_BODY;
     const struct np_http_head *h = np_http_call_decode_begin(call, &conn->head, &conn->plain);
@@ -160,6 +156,7 @@ static size_t parse(struct np_http_client_conn *conn, const char *data, size_t n
     size_t used = 0;
     enum neap_err err = np_http1_feed(&conn->parser, data, n, &used);
     if (!conn->call || conn->state == NP_CCONN_CLOSING) return n;
+    if (!err && conn->call->headed && !conn->complete) err = np_http1_keep(&conn->parser);
     if (err == NEAP_ENOMEM) {
         np_http_client_conn_fail(conn, err, "answered, but there is no memory for it");
     } else if (err) {

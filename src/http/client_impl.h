@@ -18,16 +18,18 @@
 #include "http/client.h"
 #include "proto/coding.h"
 
-enum { NP_CALL_WHY_MAX = 240 };
+enum { NP_CALL_WHY_MAX = 240, NP_HTTP_RECENT = 4 };
 
 struct np_http_client {
     struct np_loop *loop;
     struct np_http_client_options opts;
-    struct np_map origins; /* key → struct np_http_origin */
-    struct np_link calls;  /* all that have not ended */
-    struct np_link conns;  /* all whose memory is not gone */
-    struct np_link idle;   /* of them, the one idle for longest first */
-    struct np_link spare;  /* calls to be used again, each with a small buffer */
+    struct np_map origins;                         /* key → struct np_http_origin */
+    struct np_http_origin *recent[NP_HTTP_RECENT]; /* plain ones, found without their keys */
+    unsigned next_recent;
+    struct np_link calls; /* all that have not ended */
+    struct np_link conns; /* all whose memory is not gone */
+    struct np_link idle;  /* of them, the one idle for longest first */
+    struct np_link spare; /* calls to be used again, each with a small buffer */
     size_t nspare;
     size_t norigins;
     size_t nidle;
@@ -88,6 +90,10 @@ struct np_http_client_conn {
 };
 
 struct np_http_call {
+    /* What the next call finds as it is, when this one's memory is used again. */
+    struct np_timer deadline;
+    struct np_buf req; /* the request, kept until it cannot be sent again */
+    /* What is zeroed then. */
     struct np_http_client *client;
     const struct np_http_call_handler *handler;
     void *arg;
@@ -95,9 +101,7 @@ struct np_http_call {
     struct np_link queue;          /* origin->waiting */
     struct np_http_origin *origin; /* NULL when it has ended */
     struct np_http_client_conn *conn;
-    struct np_buf req; /* the request, kept until it cannot be sent again */
-    size_t head_len;   /* of its head */
-    struct np_timer deadline;
+    size_t head_len;                                                 /* of `req` */
     struct np_timer progress;                                        /* of the phase it is in */
     int64_t wait_timeout, dns_timeout, connect_timeout, tls_timeout; /* 0 none */
     int64_t first_byte_timeout;
@@ -112,8 +116,7 @@ struct np_http_call {
     struct np_defer end;        /* calls on_end, or on_drain */
     enum neap_err err;
     enum np_http_phase phase;
-    const char *bound; /* which timeout it was */
-    char why[NP_CALL_WHY_MAX];
+    const char *bound;  /* which timeout it was */
     int method;         /* llhttp's, -1 unknown */
     uint64_t body_left; /* of a streamed body with a length */
     bool idempotent;
@@ -133,6 +136,8 @@ struct np_http_call {
     bool retried;
     bool paused;
     bool ended; /* on_end is due or over */
+    /* … and no more. */
+    char why[NP_CALL_WHY_MAX]; /* with `err` */
 };
 
 /* client.c */
@@ -142,6 +147,8 @@ void np_http_client_check_gone(struct np_http_client *c);
 NEAP_MUST_CHECK enum neap_err np_http_origin_get(struct np_http_client *c,
                                                  const struct np_http_request *r,
                                                  struct np_http_origin **out);
+/* Whether it is one of those that calls have just gone to; then its place is a good one. */
+bool np_http_origin_is_known(const struct np_http_client *c, const struct np_http_request *r);
 /* Gives the call a connection (a fresh one when asked), or a place in the queue. NEAP_ELIMIT when
  * that is full. */
 NEAP_MUST_CHECK enum neap_err np_http_pool_assign(struct np_http_call *call, bool fresh);

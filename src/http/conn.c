@@ -307,6 +307,7 @@ void np_http_conn_answered(struct np_http_conn *c)
         np_http_conn_pump_later(c); /* other handlers are not called from inside this one's */
         return;
     }
+    if (!c->doomed) np_defer_cancel(&c->later); /* the flush that was due */
     end_exchange(c);
     settle(c);
 }

@@ -16,12 +16,19 @@ struct named {
     bool too_many;
 };
 
+/* The usual ones. What "keep-alive" would name is left behind anyhow. */
+static bool names_none(struct np_bytes list)
+{
+    return np_http_name_is(list, "keep-alive", 10) || np_http_name_is(list, "close", 5);
+}
+
 static void find_named(const struct np_http_head *h, struct named *out)
 {
     out->n = 0;
     out->too_many = false;
     for (size_t i = 0; i < h->nheaders; i++) {
         if (!np_http_name_is(h->headers[i].name, "connection", 10)) continue;
+        if (names_none(h->headers[i].value)) continue;
         out->too_many = out->n == MAX_NAMED;
         if (out->too_many) return;
         out->lists[out->n++] = h->headers[i].value;

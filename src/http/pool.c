@@ -22,9 +22,40 @@ static void free_origin(struct np_http_origin *o)
     np_free(o);
 }
 
+/* The few that most calls go to. */
+static struct np_http_origin *find_recent(const struct np_http_client *c,
+                                          const struct np_http_request *r)
+{
+    if (r->tls || r->proxy || r->unix_path || !r->host) return NULL;
+    for (size_t i = 0; i < NP_HTTP_RECENT; i++) {
+        struct np_http_origin *o = c->recent[i];
+        if (o && o->port == r->port && strcmp(o->host, r->host) == 0) return o;
+    }
+    return NULL;
+}
+
+bool np_http_origin_is_known(const struct np_http_client *c, const struct np_http_request *r)
+{
+    return find_recent(c, r) != NULL;
+}
+
+static void note_recent(struct np_http_client *c, struct np_http_origin *o)
+{
+    if (o->tls || o->proxy || o->is_unix) return;
+    c->recent[c->next_recent++ % NP_HTTP_RECENT] = o;
+}
+
+static void forget_recent(struct np_http_client *c, const struct np_http_origin *o)
+{
+    for (size_t i = 0; i < NP_HTTP_RECENT; i++) {
+        if (c->recent[i] == o) c->recent[i] = NULL;
+    }
+}
+
 static void drop_origin(struct np_http_origin *o)
 {
     if (o->nopen || !np_list_empty(&o->waiting)) return;
+    forget_recent(o->client, o);
     np_map_remove(&o->client->origins, o->key, o->key_len);
     o->client->norigins--;
     free_origin(o);
@@ -135,10 +166,13 @@ enum neap_err np_http_origin_get(struct np_http_client *c, const struct np_http_
                                  struct np_http_origin **out)
 {
     struct key key;
+    *out = find_recent(c, r);
+    if (*out) return NEAP_OK;
     if (!make_key(&key, r)) return NEAP_EINVAL;
     struct np_http_origin *o = np_map_get(&c->origins, key.p, key.n);
     if (!o) o = new_origin(c, r, key.p, key.n);
     if (!o) return NEAP_ENOMEM;
+    note_recent(c, o);
     *out = o;
     return NEAP_OK;
 }

@@ -13,6 +13,7 @@
 #include <llhttp.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/buf.h"
 #include "proto/bytes.h"
@@ -164,8 +165,23 @@ bool np_http_may_trail(struct np_bytes name);
 /* Whether a field of that name belongs to one connection (RFC 9110 §7.6.1) and passes no proxy;
  * what Connection names is one's own to look for. */
 bool np_http_is_hop_by_hop(struct np_bytes name);
-/* ASCII case-insensitive; `lower` is in lower case. */
-bool np_http_name_is(struct np_bytes name, const char *lower, size_t n);
+/* ASCII case-insensitive; `lower` is in lower case. The second looks at `n` bytes of both. */
+bool np_http_lower_is(const char *p, const char *lower, size_t n);
+static inline bool np_http_name_is(struct np_bytes name, const char *lower, size_t n)
+{
+    return name.n == n && np_http_lower_is(name.p, lower, n);
+}
+/* Whether any of the eight bytes at `p` may be below ' ' or DEL: a tab is one of those. Never false
+ * when one is. */
+static inline bool np_http_has_control(const char *p)
+{
+    const uint64_t each = UINT64_C(0x0101010101010101);
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+    uint64_t del = w ^ (each * 0x7f);
+    uint64_t low = (w - each * ' ') & ~w;
+    return ((low | ((del - each) & ~del)) & (each * 0x80)) != 0;
+}
 /* Whether a comma-separated list holds the token. */
 bool np_http_list_has(struct np_bytes list, const char *lower, size_t n);
 /* llhttp's number of a method as written; -1 for an unknown one. */
@@ -180,6 +196,8 @@ NEAP_MUST_CHECK enum neap_err np_http_write_request_line(struct np_buf *b, const
                                                          size_t mn, const char *target, size_t tn);
 NEAP_MUST_CHECK enum neap_err np_http_write_header(struct np_buf *b, const char *name, size_t nn,
                                                    const char *value, size_t vn);
+/* The same for a field that its caller has checked: a token, a value. */
+NEAP_MUST_CHECK enum neap_err np_http_put_header(struct np_buf *b, const struct np_http_header *h);
 NEAP_MUST_CHECK enum neap_err np_http_write_chunk(struct np_buf *b, const char *p, size_t n);
 /* A chunk's size line alone; returns its length. Data and CR LF follow. */
 #define NP_HTTP_CHUNK_HEAD 18

@@ -24,20 +24,20 @@ static const unsigned char classes[256] = {
     ['(' ... ')'] = TARGET | VALUE,
     ['*' ... '+'] = TARGET | NAME | VALUE,
     [','] = TARGET | VALUE,
-    ['-' ... '.'] = TARGET | NAME | VALUE,
+    ['-' ... '.'] = TARGET | NAME | VALUE | HOST,
     ['/'] = TARGET | VALUE,
-    ['0' ... '9'] = TARGET | NAME | VALUE,
+    ['0' ... '9'] = TARGET | NAME | VALUE | HOST,
     [':' ... ';'] = TARGET | VALUE,
     ['<'] = VALUE,
     ['='] = TARGET | VALUE,
     ['>'] = VALUE,
     ['?' ... '@'] = TARGET | VALUE,
-    ['A' ... 'Z'] = TARGET | NAME | VALUE,
+    ['A' ... 'Z'] = TARGET | NAME | VALUE | HOST,
     ['[' ... ']'] = VALUE,
     ['^'] = NAME | VALUE,
     ['_'] = TARGET | NAME | VALUE,
     ['`'] = NAME | VALUE,
-    ['a' ... 'z'] = TARGET | NAME | VALUE,
+    ['a' ... 'z'] = TARGET | NAME | VALUE | HOST,
     ['{'] = VALUE,
     ['|'] = NAME | VALUE,
     ['}'] = VALUE,
@@ -51,6 +51,14 @@ static inline const char *run(const char *at, const char *end, unsigned char cls
     while (at < end && (classes[(unsigned char)*at] & cls))
         at++;
     return at;
+}
+
+/* The same for VALUE, which is all but control bytes: eight at a time. */
+static inline const char *run_value(const char *at, const char *end)
+{
+    while (end - at >= 8 && !np_http_has_control(at))
+        at += 8;
+    return run(at, end, VALUE);
 }
 
 struct method {
@@ -159,7 +167,7 @@ static const char *read_headers(struct np_http1_parser *p, const char *at, const
         h->name = (struct np_bytes){at, (size_t)(stop - at)};
         for (at = stop + 1; at < end && *at == ' ';)
             at++;
-        stop = run(at, end, VALUE);
+        stop = run_value(at, end);
         if (end - stop < 2 || stop[0] != '\r' || stop[1] != '\n') return NULL;
         size_t n = (size_t)(stop - at);
         while (n > 0 && at[n - 1] == ' ')
@@ -185,7 +193,7 @@ static const char *read_status(struct np_http1_parser *p, const char *at, const 
         h->status = h->status * 10 + (*at - '0');
     }
     if (h->status < 200 || h->status == 204 || h->status == 304 || *at++ != ' ') return NULL;
-    const char *stop = run(at, end, VALUE);
+    const char *stop = run_value(at, end);
     if (end - stop < 2 || stop[0] != '\r' || stop[1] != '\n') return NULL;
     h->reason = (struct np_bytes){stop > at ? at : "", (size_t)(stop - at)};
     h->major = h->minor = 1;

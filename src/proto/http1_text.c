@@ -4,18 +4,21 @@
 
 #include "proto/http1.h"
 
-/* RFC 9110's tchar as a bitmap of the bytes, low to high. */
-static bool is_tchar(unsigned char c)
-{
-    static const uint64_t bits[4] = {UINT64_C(0x3ff6cfa00000000), UINT64_C(0x57ffffffc7fffffe)};
-    return bits[c >> 6] >> (c & 63) & 1;
-}
+/* RFC 9110's tchar. */
+static const unsigned char tchar[256] = {
+    ['!'] = 1,         ['#' ... '\''] = 1, ['*' ... '+'] = 1, ['-' ... '.'] = 1, ['0' ... '9'] = 1,
+    ['A' ... 'Z'] = 1, ['^' ... 'z'] = 1,  ['|'] = 1,         ['~'] = 1,
+};
 
-bool np_http_is_token(const char *p, size_t n)
+bool np_http_is_token(const char *text, size_t n)
 {
+    const unsigned char *p = (const unsigned char *)text;
     if (n == 0) return false;
-    for (size_t i = 0; i < n; i++) {
-        if (!is_tchar((unsigned char)p[i])) return false;
+    for (; n >= 4; p += 4, n -= 4) {
+        if (!(tchar[p[0]] & tchar[p[1]] & tchar[p[2]] & tchar[p[3]])) return false;
+    }
+    for (; n > 0; p++, n--) {
+        if (!tchar[*p]) return false;
     }
     return true;
 }
@@ -25,23 +28,11 @@ static bool is_vchar(unsigned char c)
     return (c >= ' ' || c == '\t') && c != 0x7f;
 }
 
-#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
-
-/* Whether any of eight bytes may be below ' ' or DEL; a tab is one of those, to be looked at. */
-static bool suspicious(const char *p)
-{
-    uint64_t w;
-    memcpy(&w, p, sizeof w);
-    uint64_t del = w ^ EACH(0x7f);
-    uint64_t low = (w - EACH(' ')) & ~w;
-    return ((low | ((del - EACH(1)) & ~del)) & EACH(0x80)) != 0;
-}
-
 bool np_http_is_value(const char *p, size_t n)
 {
     size_t i = 0;
     while (i < n) {
-        if (n - i >= 8 && !suspicious(p + i)) {
+        if (n - i >= 8 && !np_http_has_control(p + i)) {
             i += 8;
             continue;
         }
@@ -63,11 +54,29 @@ bool np_http_is_target(const char *p, size_t n)
     return n > 0 && !bad;
 }
 
-bool np_http_name_is(struct np_bytes name, const char *lower, size_t n)
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Eight bytes, those of 'A' to 'Z' in lower case. */
+static uint64_t lower8(const char *p)
 {
-    if (name.n != n) return false;
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+    uint64_t low = w & EACH(0x7f);
+    uint64_t from_a = low + EACH(0x80 - 'A'), past_z = low + EACH(0x80 - 'Z' - 1);
+    return w | ((from_a & ~past_z & ~w & EACH(0x80)) >> 2);
+}
+
+bool np_http_lower_is(const char *p, const char *lower, size_t n)
+{
+    for (size_t i = 0; n >= 8; i += 8) { /* the last eight overlap those before */
+        if (i + 8 >= n) i = n - 8;
+        uint64_t w;
+        memcpy(&w, lower + i, sizeof w);
+        if (lower8(p + i) != w) return false;
+        if (i == n - 8) return true;
+    }
     for (size_t i = 0; i < n; i++) {
-        char c = name.p[i];
+        char c = p[i];
         if (c >= 'A' && c <= 'Z') c = (char)(c + 32);
         if (c != lower[i]) return false;
     }
@@ -101,20 +110,20 @@ static bool is_one_of(struct np_bytes name, const char *const *list)
 
 bool np_http_is_hop_by_hop(struct np_bytes name)
 {
-    if (name.n == 0) return false;
-    switch (name.p[0] | 0x20) { /* most begin with something else */
-    case 'c':
-    case 'k':
-    case 'p':
-    case 't':
-    case 'u':
-        break;
+    switch (name.n) {
+    case 2:
+        return np_http_name_is(name, "te", 2);
+    case 7:
+        return np_http_name_is(name, "trailer", 7) || np_http_name_is(name, "upgrade", 7);
+    case 10:
+        return np_http_name_is(name, "connection", 10) || np_http_name_is(name, "keep-alive", 10);
+    case 16:
+        return np_http_name_is(name, "proxy-connection", 16);
+    case 17:
+        return np_http_name_is(name, "transfer-encoding", 17);
     default:
         return false;
     }
-    static const char *const list[] = {"connection", "keep-alive",        "proxy-connection", "te",
-                                       "trailer",    "transfer-encoding", "upgrade",          NULL};
-    return is_one_of(name, list);
 }
 
 bool np_http_may_trail(struct np_bytes name)

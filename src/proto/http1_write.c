@@ -47,19 +47,26 @@ enum neap_err np_http_write_request_line(struct np_buf *b, const char *method, s
     return NEAP_OK;
 }
 
+enum neap_err np_http_put_header(struct np_buf *b, const struct np_http_header *h)
+{
+    char *at;
+    size_t n = h->name.n + h->value.n + 4;
+    enum neap_err err = np_buf_reserve(b, n, &at);
+    if (err) return err;
+    at = put(at, h->name.p, h->name.n);
+    at = put(at, ": ", 2);
+    at = put(at, h->value.p, h->value.n);
+    put(at, "\r\n", 2);
+    np_buf_added(b, n);
+    return NEAP_OK;
+}
+
 enum neap_err np_http_write_header(struct np_buf *b, const char *name, size_t nn, const char *value,
                                    size_t vn)
 {
-    char *at;
+    const struct np_http_header h = {{name, nn}, {value, vn}};
     if (!np_http_is_token(name, nn) || !np_http_is_value(value, vn)) return NEAP_EINVAL;
-    enum neap_err err = np_buf_reserve(b, nn + vn + 4, &at);
-    if (err) return err;
-    at = put(at, name, nn);
-    at = put(at, ": ", 2);
-    at = put(at, value, vn);
-    at = put(at, "\r\n", 2);
-    np_buf_added(b, nn + vn + 4);
-    return NEAP_OK;
+    return np_http_put_header(b, &h);
 }
 
 size_t np_http_chunk_head(char out[NP_HTTP_CHUNK_HEAD], size_t n)

@@ -6,7 +6,7 @@
  */
 #include "base/alloc.h"
 #include "http/forward.h"
-#include "script/bind_endpoint.h"
+#include "script/bind_balancer.h"
 #include "script/bind_http_answer.h"
 #include "script/bind_http_client.h"
 #include "script/bind_http_request.h"
@@ -16,12 +16,15 @@ enum { REQUEST = 1, ENDPOINT, TIMEOUT };
 struct alone {
     struct np_loop *loop;
     struct np_endpoint *e; /* picked; referenced */
+    bool trial;
 };
 
 static void release(struct alone *w, enum np_outcome outcome, int64_t latency)
 {
     struct np_result r = np_result_of(outcome, latency);
-    np_endpoint_end(w->e, &r, np_loop_now(w->loop));
+    int64_t now = np_loop_now(w->loop);
+    np_endpoint_end(w->e, &r, now);
+    if (w->trial) np_trial_end(w->e, &r, now);
     np_endpoint_unref(w->e);
     np_free(w);
 }
@@ -64,8 +67,8 @@ static struct np_http_forward_options options_for(const struct np_endpoint *e, i
 }
 
 /* forward_alone(req, endpoint, seconds) → whether it does: then the handler has ended, and is to
- * return. The endpoint has been picked, by `begin` of neap.core.balancer. If not, nothing has
- * changed. */
+ * return. The endpoint has been picked, by a balancer of which may_forward_alone is true. If not,
+ * nothing has changed. */
 static int http_forward_alone(lua_State *L)
 {
     lua_settop(L, TIMEOUT);
@@ -80,7 +83,7 @@ static int http_forward_alone(lua_State *L)
     struct np_http_forward *f;
     struct alone *w = np_alloc(sizeof *w);
     if (!w) return 1;
-    *w = (struct alone){np_script_of(L)->loop, v->e};
+    *w = (struct alone){np_script_of(L)->loop, v->e, v->trials > 0};
     x->user = NULL;
     if (np_http_forward_start(client, x, &o, on_done, w, &f, NULL)) {
         x->user = r;
@@ -88,9 +91,19 @@ static int http_forward_alone(lua_State *L)
         return 1; /* whoever tries again finds out why */
     }
     v->picks--; /* its reference is ours */
+    v->trials -= w->trial;
     r->answered = true;
     np_http_req_over(r, NEAP_ECLOSED);
     lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* may_forward_alone(balancer) → whether picks of it may be given to forward_alone: nobody but the
+ * endpoint hears how they end. */
+static int http_may_forward_alone(lua_State *L)
+{
+    const struct np_lua_balancer *b = luaL_testudata(L, 1, NP_BALANCER_TYPE);
+    lua_pushboolean(L, b && !b->has_release);
     return 1;
 }
 
@@ -98,4 +111,6 @@ void np_http_add_alone(lua_State *L)
 {
     lua_pushcfunction(L, http_forward_alone);
     lua_setfield(L, -2, "forward_alone");
+    lua_pushcfunction(L, http_may_forward_alone);
+    lua_setfield(L, -2, "may_forward_alone");
 }

@@ -47,7 +47,14 @@ void np_http_req_detach(struct np_http_req *r, enum neap_err why)
 
 struct np_http_req *np_http_req_check(lua_State *L, int idx)
 {
-    return luaL_checkudata(L, idx, REQUEST);
+    void *r = lua_touserdata(L, idx);
+    if (r && lua_getmetatable(L, idx)) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &type_key);
+        bool yes = lua_rawequal(L, -1, -2);
+        lua_pop(L, 2);
+        if (yes) return r;
+    }
+    return luaL_checkudata(L, idx, REQUEST); /* which says what is wrong */
 }
 
 int np_http_req_gone(lua_State *L, struct np_http_req *r)

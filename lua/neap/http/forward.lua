@@ -42,6 +42,7 @@ local options = schema.new {
 }
 
 local DEFAULT_TIMEOUT = 30
+local forward_alone = core.forward_alone
 local none = { plain = true } -- no options
 
 -- --- what is added to the head
@@ -151,12 +152,7 @@ local Held = {
 }
 
 -- The plain case, which is the hot one: a balancer's pick over plain HTTP, one attempt, nothing to change.
--- A handler that returns what this returns need not wait for it: `forward_alone` sees to that, so this
--- must be a tail call of whoever calls it, and so on down to the handler.
-local function by_balancer(req, balancer, lone)
-  local endpoint, err = balancer:pick()
-  if not endpoint then return nil, err end
-  if lone and core.forward_alone(req, endpoint, DEFAULT_TIMEOUT) then return true end
+local function by_balancer(req, balancer, endpoint)
   local held <close> = setmetatable({ balancer, endpoint }, Held)
   local host, way = endpoint.host, nil
   if not host then way = { unix = endpoint.path, timeout = DEFAULT_TIMEOUT } end
@@ -172,17 +168,24 @@ local function by_balancer(req, balancer, lone)
   return ok, why
 end
 
--- The balancer of a client that is plain; false if it is not.
-local function plain_balancer(through)
-  local to, wire = through.upstream, through.wire
-  local plain = to.balancer and to.scheme == "http" and through.way.proxy == false
-    and through.timeout == DEFAULT_TIMEOUT and not next(through.headers)
-  for name in pairs(wire) do
-    if name ~= "decompress" and name ~= "max_body" then plain = false end
+-- The balancers of the clients that are plain, by client (as long as that is used); and whether they do not
+-- care how a request ended.
+local plain, lone = setmetatable({}, { __mode = "k" }), setmetatable({}, { __mode = "k" })
+
+-- Looks whether a client is plain, once.
+local function note_plain(through)
+  if through.looked then return false end
+  through.looked = true
+  local to = through.upstream
+  if not to.balancer or to.scheme ~= "http" or through.prefix ~= "" then return false end
+  if through.way.proxy ~= false or through.timeout ~= DEFAULT_TIMEOUT then return false end
+  if next(through.headers) then return false end
+  for name in pairs(through.wire) do
+    if name ~= "decompress" and name ~= "max_body" then return false end
   end
-  through.plain = plain and to.balancer or false
-  through.lone = plain and type(to.balancer) == "table" and rawget(to.balancer, "lone") == true
-  return through.plain
+  plain[through] = to.balancer
+  lone[through] = core.may_forward_alone(to.balancer)
+  return true
 end
 
 ---Answers a request with what an upstream answers to it. Waits until that is done.
@@ -192,6 +195,15 @@ end
 ---@return true? ok
 ---@return neap.Error? err
 function M.forward(req, to, opts)
+  local balancer = opts == nil and plain[to]
+  if balancer then
+    local endpoint, err = balancer:pick()
+    if not endpoint then return nil, err end
+    -- A handler that returns what comes of it need not wait for that. (Nothing between it and here may
+    -- have anything left to do: forward_alone looks two frames up.)
+    if lone[to] and forward_alone(req, endpoint, DEFAULT_TIMEOUT) then return true end
+    return by_balancer(req, balancer, endpoint)
+  end
   opts = opts ~= nil and options:read(opts, 2) or none
   if type(to) == "string" then
     local origin, err = origin_of(to)
@@ -201,9 +213,7 @@ function M.forward(req, to, opts)
   end
   if getmetatable(to) == client.class then
     if not to.upstream then error("to: the client has neither base nor service", 2) end
-    local balancer = to.plain
-    if balancer == nil then balancer = plain_balancer(to) end
-    if balancer and opts == none then return by_balancer(req, balancer, to.lone) end
+    if opts == none and note_plain(to) then return M.forward(req, to) end
     if to.upstream.cluster then return gateway.forward(req, to, opts, send) end
     local ok, why = send(req, to.upstream.at, to, to.prefix, opts)
     return ok, why
