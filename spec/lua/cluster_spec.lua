@@ -78,7 +78,10 @@ describe("a cluster's call", function()
   end)
 
   it("tells failures apart", function()
-    local cluster <close> = plain { retry = { attempts = 2, reserve = 1000, statuses = { 404, 500 } } }
+    local cluster <close> = plain {
+      endpoints = { "127.0.0.3:1", "127.0.0.3:2" },
+      retry = { attempts = 2, reserve = 1000, statuses = { 404, 500 } },
+    }
     local cases = {
       { 200 }, { 404, again = true }, { 500, again = true }, { 503 }, { 429 }, { 302 },
       { { code = "ECONNRESET" }, again = true },
@@ -87,15 +90,19 @@ describe("a cluster's call", function()
       { { code = "EMSGSIZE" } },
       { { code = "EMSGSIZE", phase = "connect" }, again = true },
       { { code = "ECANCELED" } },
+      { { code = "ELIMIT", phase = "wait" }, again = true },
       { nil },
     }
-    for i = 1, 13 do
+    for i = 1, 14 do
       local case = cases[i]
       local call <close> = cluster:pick(nil, true)
       assert.equal(case.again or false, call:finish(1, case[1]) ~= nil, "case " .. i)
     end
     local stats = cluster:stats()
     assert.equal(2, stats.succeeded) -- 200 and 302
+    local errors = 0
+    for _, endpoint in ipairs(cluster:endpoints()) do errors = errors + endpoint.errors end
+    assert.equal(8, errors) -- four statuses, and who was not reached or did not answer; the rest was ours
   end)
 
   it("honours what an answer asked for", function()

@@ -137,6 +137,17 @@ void *np_cluster_self(lua_State *L, const char *name);
 void np_cluster_read_options(lua_State *L, int idx, struct np_cluster_read *r);
 /* bind_cluster_stats.c: cluster:stats() */
 int np_cluster_push_stats(lua_State *L);
+/* bind_cluster_outcome.c */
+struct np_cluster_outcome {
+    struct np_result r;
+    bool unreached;
+    enum np_retriable retriable;
+};
+/* call:finish's arguments from 3 on; a latency that is not given is -1. */
+void np_cluster_read_outcome(lua_State *L, const struct np_cluster_shell *s,
+                             struct np_cluster_outcome *out);
+/* Whether an answer with that status is worth another attempt. */
+bool np_cluster_retries(const struct np_cluster_shell *s, lua_Integer status);
 /* bind_cluster.c: the cluster at 1, open, which has seen what its service has become. */
 struct np_cluster_box *np_cluster_box_check(lua_State *L, int64_t now);
 /* bind_cluster_call.c */

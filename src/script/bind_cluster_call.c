@@ -392,140 +392,13 @@ static int call_hedge(lua_State *L)
 
 /* --- what came of them */
 
-/* The request surely came to no server: it could not be sent … */
-static bool is_unreached(enum neap_err code)
-{
-    switch (code) {
-    case NEAP_ECONNREFUSED:
-    case NEAP_EHOSTUNREACH:
-    case NEAP_ENETUNREACH:
-    case NEAP_EADDRNOTAVAIL:
-    case NEAP_EDNS:
-    case NEAP_ENOTFOUND: /* the name */
-    case NEAP_EPROXY:
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* … or it had not come to sending. `wait`: for a connection of the pool. */
-static bool before_sending(const char *phase)
-{
-    static const char *const phases[] = {"wait", "dns", "connect", "proxy", "tls", NULL};
-    for (const char *const *p = phases; phase != NULL && *p != NULL; p++) {
-        if (strcmp(phase, *p) == 0) return true;
-    }
-    return false;
-}
-
-/* It may have been acted on, or not. */
-static bool is_uncertain(enum neap_err code)
-{
-    switch (code) {
-    case NEAP_ECONNRESET:
-    case NEAP_ECONNABORTED:
-    case NEAP_ENOTCONN:
-    case NEAP_EPIPE:
-    case NEAP_EPROTO:
-    case NEAP_EOF:
-    case NEAP_ETIMEDOUT:
-    case NEAP_ECLOSED:
-        return true;
-    default:
-        return false;
-    }
-}
-
-struct outcome {
-    struct np_result r;
-    bool unreached;
-    enum np_retriable retriable;
-};
-
-static void read_error(lua_State *L, int idx, struct outcome *o)
-{
-    enum neap_err code = np_error_code(L, idx);
-    luaL_checktype(L, idx, LUA_TTABLE);
-    lua_getfield(L, idx, "phase");
-    const char *phase = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
-    if (code == NEAP_ECANCELED) {
-        o->r.outcome = NP_OUTCOME_CANCELED;
-        return;
-    }
-    o->r.outcome = NP_OUTCOME_FAILED;
-    o->unreached = is_unreached(code) || before_sending(phase);
-    if (o->unreached || is_uncertain(code) || code == NEAP_ETLS) {
-        o->r.fault = NP_FAULT_LOCAL;
-        o->retriable = NP_RETRIABLE_YES;
-    } else {
-        o->r.fault = NP_FAULT_NONE; /* ours: a limit, no memory, a misuse … */
-        o->retriable = NP_RETRIABLE_NO;
-    }
-    lua_pop(L, 1);
-}
-
-static bool is_retried(const struct np_cluster_shell *s, lua_Integer status)
-{
-    if (status < 0 || status > NP_CLUSTER_STATUS_MAX) return false;
-    return s->statuses[status / 64] >> (status % 64) & 1;
-}
-
-static void read_status(const struct np_cluster_shell *s, lua_Integer status, struct outcome *o)
-{
-    bool retried = is_retried(s, status);
-    if (status < 500 && status != 429 && !retried) {
-        o->r.outcome = NP_OUTCOME_OK;
-        return;
-    }
-    o->r.outcome = NP_OUTCOME_FAILED;
-    o->retriable = retried ? NP_RETRIABLE_YES : NP_RETRIABLE_NO;
-    if (status == 429) {
-        o->r.fault = NP_FAULT_OVERLOAD;
-    } else if (status >= 502 && status <= 504) {
-        o->r.fault = NP_FAULT_GATEWAY;
-    } else {
-        o->r.fault = NP_FAULT_SERVER;
-    }
-}
-
-static int64_t latency_of(lua_State *L, int idx, const struct call *k, int i,
-                          const struct outcome *o, int64_t now)
+/* What is known of its latency, where nobody has measured it. */
+static int64_t latency_of(const struct call *k, int i, const struct np_result *r, int64_t now)
 {
     const struct np_attempt *a = &k->attempts[i].a;
-    int64_t answered = k->attempts[i].answered;
-    if (!lua_isnoneornil(L, idx)) return np_check_seconds(L, idx, -1);
-    if (answered != 0) return answered - a->began;
-    if (o->r.outcome == NP_OUTCOME_CANCELED) return -1;
+    if (k->attempts[i].answered != 0) return k->attempts[i].answered - a->began;
+    if (r->outcome == NP_OUTCOME_CANCELED) return -1;
     return now > a->began ? now - a->began : 0;
-}
-
-static uint64_t check_bytes(lua_State *L, int idx)
-{
-    lua_Number n = luaL_optnumber(L, idx, 0);
-    return n > 0 && n < 1e18 ? (uint64_t)n : 0;
-}
-
-/* number, status | err | nil, seconds, retry_after, bytes_in, bytes_out from 2
- * on. */
-static void read_outcome(lua_State *L, const struct call *k, int i, int64_t now, struct outcome *o)
-{
-    *o = (struct outcome){.r = nothing};
-    switch (lua_type(L, 3)) {
-    case LUA_TNUMBER:
-        read_status(k->shell, luaL_checkinteger(L, 3), o);
-        break;
-    case LUA_TNIL:
-    case LUA_TNONE:
-        break;
-    default:
-        read_error(L, 3, o);
-    }
-    o->r.latency_ns = latency_of(L, 4, k, i, o, now);
-    if (lua_gettop(L) < 5) return;
-    o->r.retry_after_ns = np_check_seconds(L, 5, 0);
-    o->r.bytes_in = check_bytes(L, 6);
-    o->r.bytes_out = check_bytes(L, 7);
 }
 
 /* The index of the attempt that argument 2 names, which is in flight. */
@@ -554,11 +427,12 @@ static int64_t end_of(lua_State *L, const struct np_attempt *a)
  * [bytes_out]]]]) */
 static int call_finish(lua_State *L)
 {
-    struct outcome o;
+    struct np_cluster_outcome o;
     struct call *k = check_running(L);
     int i = check_attempt(L, k);
     int64_t at, now = end_of(L, &k->attempts[i].a);
-    read_outcome(L, k, i, now, &o);
+    np_cluster_read_outcome(L, k->shell, &o);
+    if (o.r.latency_ns < 0) o.r.latency_ns = latency_of(k, i, &o.r, now);
     bool lost = k->call.decided && k->attempts[i].answered == 0;
     k->call.retriable = o.retriable;
     enum np_verdict v =
@@ -596,7 +470,7 @@ static int call_answered(lua_State *L)
 static int call_retriable(lua_State *L)
 {
     struct call *k = check_running(L);
-    lua_pushboolean(L, k->call.safe && is_retried(k->shell, luaL_checkinteger(L, 2)));
+    lua_pushboolean(L, k->call.safe && np_cluster_retries(k->shell, luaL_checkinteger(L, 2)));
     return 1;
 }
 
