@@ -1,7 +1,6 @@
 /* Policies that hash (see balancer_stable.h). */
 #include "mesh/balancer_stable.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -43,15 +42,9 @@ double np_loads_bound(struct np_loads *l, const struct np_balancer *b)
     size_t n = b->set->len <= NP_LOADS_EXACT ? b->set->len : NP_LOADS_RENEWED;
     for (size_t i = 0; i < n; i++)
         renew(l, b);
-    for (size_t i = l->cursor; n == NP_LOADS_RENEWED && i < l->cursor + n && i < b->set->len; i++)
-        __builtin_prefetch(b->slots[i].stats); /* for the next time */
+    __builtin_prefetch(b->slots[l->cursor].stats); /* for the next time */
     uint64_t active = l->sum > b->inflight ? l->sum : b->inflight;
     return l->factor * (double)(active + 1);
-}
-
-bool np_taker_has_room(const struct np_taker *t, const struct np_balancer *b, size_t i)
-{
-    return np_stats_active(b->slots[i].stats) < ceil(t->bound * b->set->endpoints[i]->weight);
 }
 
 size_t np_taker_anyone(struct np_taker *t, const struct np_balancer *b, uint64_t hash)

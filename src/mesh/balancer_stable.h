@@ -7,7 +7,7 @@
  * Full is who has load_factor times its share of the requests in flight ("consistent hashing with
  * bounded loads", Mirrokni et al.). Those of the whole set would have to be summed up; a pick
  * renews the count of a few endpoints instead, and never takes it for less than what was picked
- * here. Up to NP_LOADS_RENEWED endpoints the sum is exact.
+ * here. Up to NP_LOADS_EXACT endpoints the sum is exact.
  *
  * One thread. A pick allocates nothing.
  */
@@ -17,7 +17,7 @@
 #include "mesh/balancer_draw.h"
 
 #define NP_LOADS_EXACT 8
-#define NP_LOADS_RENEWED 2 /* a pick, in a larger set */
+#define NP_LOADS_RENEWED 1 /* a pick, in a larger set */
 
 struct np_loads {
     uint32_t *seen; /* in flight, by index; NULL without a bound */
@@ -52,8 +52,6 @@ struct np_taker {
     size_t any;       /* the first that is not excluded */
 };
 
-bool np_taker_has_room(const struct np_taker *t, const struct np_balancer *b, size_t i);
-
 /* Whether it takes the key; remembers who would have to do. */
 static inline bool np_taker_asks(struct np_taker *t, const struct np_balancer *b, size_t i)
 {
@@ -63,7 +61,7 @@ static inline bool np_taker_asks(struct np_taker *t, const struct np_balancer *b
         if (t->any == NP_NONE) t->any = i;
         return false;
     }
-    if (!t->bounded || np_taker_has_room(t, b, i)) return true;
+    if (!t->bounded || (double)np_stats_active(s) * b->slots[i].inverse < t->bound) return true;
     if (t->available == NP_NONE) t->available = i;
     return false;
 }

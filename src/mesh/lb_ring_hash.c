@@ -11,14 +11,15 @@
 #include "mesh/balancer_policies.h"
 #include "mesh/balancer_stable.h"
 
-enum { POINTS_PER_ARC = 4 }; /* about: half a line of cache */
+enum { POINTS_PER_ARC = 4, PACKED = 16384 /* points from which on they are packed */ };
 
 struct point {
     uint32_t rest;     /* of the hash */
     uint32_t endpoint; /* index in the snapshot */
 };
 struct wheel {
-    struct point *points; /* by hash */
+    struct point *points; /* by hash; one of the two is NULL */
+    uint32_t *packed;     /* rest in the upper half, endpoint in the lower */
     uint32_t *arcs;       /* each one's first point, or where that would be; and the end */
     size_t len;
     unsigned bits; /* of the arcs' numbers; 1 or more */
@@ -90,21 +91,27 @@ static void sort(const struct mark *marks, struct mark *sorted, struct wheel *w)
     }
 }
 
-static enum neap_err wheel_alloc(struct wheel *w, size_t len, struct mark **marks)
+/* `len` points of `n` endpoints. */
+static enum neap_err wheel_alloc(struct wheel *w, size_t len, size_t n, struct mark **marks)
 {
     w->len = len;
     w->bits = 1;
     while (((size_t)1 << w->bits) * POINTS_PER_ARC < len)
         w->bits++;
-    w->points = np_alloc(len * sizeof *w->points);
+    if (len >= PACKED && n <= UINT16_MAX) {
+        w->packed = np_alloc(len * sizeof *w->packed);
+    } else {
+        w->points = np_alloc(len * sizeof *w->points);
+    }
     w->arcs = np_calloc(((size_t)1 << w->bits) + 1, sizeof *w->arcs);
     *marks = np_alloc(2 * len * sizeof **marks);
-    return w->points && w->arcs && *marks ? NEAP_OK : NEAP_ENOMEM;
+    return (w->points || w->packed) && w->arcs && *marks ? NEAP_OK : NEAP_ENOMEM;
 }
 
 static void wheel_fini(struct wheel *w)
 {
     np_free(w->points);
+    np_free(w->packed);
     np_free(w->arcs);
     *w = (struct wheel){0};
 }
@@ -117,7 +124,7 @@ static enum neap_err wheel_init(struct wheel *w, const struct np_balancer_option
     size_t len = 0, at = 0;
     for (size_t i = 0; i < set->len; i++)
         len += points_of(o, set->endpoints[i], weights);
-    enum neap_err err = wheel_alloc(w, len, &marks);
+    enum neap_err err = wheel_alloc(w, len, set->len, &marks);
     if (err != NEAP_OK) goto fail;
     for (size_t i = 0; i < set->len; i++) {
         size_t n = points_of(o, set->endpoints[i], weights);
@@ -127,7 +134,11 @@ static enum neap_err wheel_init(struct wheel *w, const struct np_balancer_option
     sort(marks, sorted, w);
     for (size_t i = 0; i < len; i++) {
         uint32_t rest = (uint32_t)(sorted[i].hash << w->bits >> 32);
-        w->points[i] = (struct point){rest, sorted[i].endpoint};
+        if (w->packed != NULL) {
+            w->packed[i] = (rest & UINT32_C(0xffff0000)) | sorted[i].endpoint;
+        } else {
+            w->points[i] = (struct point){rest, sorted[i].endpoint};
+        }
     }
     np_free(marks);
     return NEAP_OK;
@@ -165,9 +176,19 @@ static inline size_t find(const struct wheel *w, uint64_t hash)
     size_t arc = (size_t)(hash >> (64 - w->bits));
     uint32_t rest = (uint32_t)(hash << w->bits >> 32);
     size_t at = w->arcs[arc], end = w->arcs[arc + 1];
-    while (at < end && w->points[at].rest < rest)
-        at++;
+    if (w->packed != NULL) {
+        while (at < end && w->packed[at] >> 16 < rest >> 16)
+            at++;
+    } else {
+        while (at < end && w->points[at].rest < rest)
+            at++;
+    }
     return at == w->len ? 0 : at;
+}
+
+static inline size_t endpoint_at(const struct wheel *w, size_t at)
+{
+    return w->packed != NULL ? w->packed[at] & 0xffff : w->points[at].endpoint;
 }
 
 static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t now)
@@ -182,7 +203,7 @@ static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t
     }
     size_t found = NP_NONE;
     for (size_t i = 0; found == NP_NONE && i < NP_PROBES; i++) {
-        size_t e = r->wheel.points[at].endpoint;
+        size_t e = endpoint_at(&r->wheel, at);
         if (np_taker_asks(&t, b, e)) found = e;
         if (++at == r->wheel.len) at = 0;
     }
