@@ -35,7 +35,7 @@ local M = {}
 ---@field max? integer default 1000
 ---@field window? number seconds of a sample; default 0.1 (Envoy)
 ---@field min_samples? integer a window goes on until it has so many; default 50
----@field quantile? number of a window's latencies; default 0.9 (Envoy)
+---@field quantile? number of a window's latencies; default 0.5 (Envoy)
 ---@field buffer? number latency above the least that is no queue, as a share; default 0.25
 ---@field backoff? number of the limit at overload; default 0.9
 ---@field forget? number seconds that the least latency is remembered; default 60 (Envoy)
@@ -69,6 +69,8 @@ local call_options = schema.new {
   priority = { "string", enum = NAMES },
   timeout = { "number", min = 0 },
 }
+
+local middleware_options = schema.new { priority = "string|callable", timeout = { "number", min = 0 } }
 
 ---@class neap.Concurrency
 ---@field private core any
@@ -147,9 +149,9 @@ local function judge(value, err)
   return false
 end
 
-local function finish(ticket, ok, ...)
+local function finish(judging, ticket, ok, ...)
   if ok then
-    ticket:done(judge(...))
+    ticket:done(judging(...))
     return ...
   end
   if not task.cancelled() then ticket:done(judge(nil, (...))) end
@@ -166,7 +168,45 @@ function Concurrency:call(fn, opts)
   schema.arg("fn", fn, "callable")
   local ticket <close>, err = self:enter(opts)
   if not ticket then return nil, err end
-  return finish(ticket, pcall(fn))
+  return finish(judge, ticket, pcall(fn))
+end
+
+---What a middleware takes besides.
+---@class neap.concurrency.MiddlewareOptions : neap.concurrency.Options
+---@field priority? string|fun(req: neap.http.Request): neap.Priority? a header; default "x-neap-priority"
+---@field timeout? number seconds to wait for room, where there is a queue; default: no bound
+
+-- What a handler's results say: their first is a status, an answer, or nil with an error.
+local function judge_answer(first, ...)
+  if math.type(first) ~= "integer" then return judge(first, ...) end
+  if first == 503 or first == 504 then return "overload" end
+  return first < 500
+end
+
+---A middleware for an app, or for one route, that limits how many of its requests are handled at a time:
+---`app:get("/report", neap.concurrency.middleware { adaptive = false, initial = 4 }, report)`.
+---Who finds no room is answered 503 with Retry-After. The latency that counts is the handler's.
+---@param opts? neap.concurrency.MiddlewareOptions
+---@return neap.http.Middleware
+function M.middleware(opts)
+  if opts ~= nil then schema.arg("opts", opts, "table") end
+  local gate = require "neap.http.gate"
+  local class_of = require("neap.http.priority").class
+  local terms = {}
+  for k, v in pairs(opts or {}) do terms[k] = v end
+  local by, timeout = terms.priority or "x-neap-priority", terms.timeout
+  terms.priority, terms.timeout = nil, nil
+  middleware_options:check { priority = by, timeout = timeout }
+  local ok, made, err = pcall(core.new, terms)
+  if not ok or not made then error((tostring(made or err):gsub("^%S+:%d+: ", "")), 2) end
+  return function(req, next)
+    local text
+    if type(by) == "function" then text = by(req) else text = req:header(by) end
+    local began = made:enter(class_of(text) or NORMAL, timeout)
+    if not began then return gate.refusal(503, 1) end
+    local ticket <close> = setmetatable({ core = made, began = began }, Ticket)
+    return finish(judge_answer, ticket, pcall(next, req))
+  end
 end
 
 ---@return neap.concurrency.Stats

@@ -20,6 +20,7 @@
 
 local core = require "neap.core.limiter"
 local runtime = require "neap.core.runtime"
+local schema = require "neap.schema"
 local task = require "neap.task"
 
 ---@class neap.limiter
@@ -65,6 +66,53 @@ local methods = core.methods
 ---@return neap.Limiter? limiter
 ---@return neap.Error? err ELIMIT: too many names; ENOMEM
 function M.new(opts) return core.new(opts) end
+
+---What a middleware takes besides; as of a server's `rate_limit`.
+---@class neap.limiter.MiddlewareOptions : neap.limiter.Options
+---@field key? "address"|string|fun(req: neap.http.Request): string? default: one limit for all
+---@field cost? number|fun(req: neap.http.Request): number default 1
+---@field headers? boolean answers tell what is left: RateLimit, RateLimit-Policy; default false
+
+local function whose_by(key)
+  if type(key) == "function" then return key end
+  if key == "address" then return function(req) return req.client end end
+  if key ~= nil then return function(req) return req:header(key) or "" end end
+  return nil
+end
+
+---A middleware for an app, or for one route: `app:get("/find", neap.limiter.middleware { rate = 5 }, find)`.
+---Who comes too often is answered 429 with Retry-After; whom the `key` function gives nil is not limited.
+---@param opts neap.limiter.MiddlewareOptions
+---@return neap.http.Middleware
+function M.middleware(opts)
+  schema.arg("opts", opts, "table")
+  local gate = require "neap.http.gate"
+  local terms = {}
+  for k, v in pairs(opts) do terms[k] = v end
+  terms.key, terms.cost, terms.headers = nil, nil, nil
+  local ok, made, err = pcall(core.new, terms)
+  if ok and not made then ok, made = false, tostring(err) end
+  if ok then ok, err = pcall(gate.check, opts, "opts") end
+  if not ok then error((err or made):gsub("^%S+:%d+: ", ""), 2) end
+  local tell = opts.headers and gate.telling(opts)
+  local whose, ask = whose_by(opts.key), gate.ask
+  return function(req, next)
+    local key = whose and whose(req)
+    if whose and key == nil then return next(req) end
+    local passed, info = made:check(ask(opts.cost, req) or 1, key)
+    if not passed then
+      local after = info.retry_after and math.max(1, math.ceil(info.retry_after))
+      return gate.refusal(429, after, tell, 0, info.retry_after or 0)
+    end
+    if tell then
+      local left, policy = tell(info.remaining, info.reset)
+      req:add_header("ratelimit", left)
+      req:add_header("ratelimit-policy", policy)
+    end
+    if info.wait > 0 then task.sleep(info.wait) end -- a leaky bucket's turn
+    return next(req)
+  end
+end
 
 -- --- a sliding window keeps no line in C: who waits does so here, in order
 

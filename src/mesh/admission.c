@@ -136,5 +136,6 @@ struct np_admission_counters np_admission_counters(const struct np_admission *a,
         .refused = atomic_load_explicit(&a->refused, memory_order_relaxed),
         .success_rate = n > 0 ? s / n : 1,
         .rejection = rejection(a, n, s),
+        .shadow = atomic_load_explicit(&a->shadow, memory_order_relaxed),
     };
 }

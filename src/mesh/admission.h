@@ -33,6 +33,7 @@ struct np_admission_counters {
     uint64_t admitted, refused; /* `refused` counts in shadow mode too */
     double success_rate;        /* of the window; 1 while there is nothing in it */
     double rejection;           /* the probability just now */
+    bool shadow;
 };
 
 struct np_admission;

@@ -24,7 +24,7 @@ const struct np_concurrency_options np_concurrency_defaults = {
     .max = 1000,
     .window_ns = 100 * NP_NS_PER_MS,
     .min_samples = 50,
-    .quantile = 0.9,
+    .quantile = 0.5,
     .buffer = 0.25,
     .backoff = 0.9,
     .forget_ns = 60 * NP_NS_PER_SEC,
@@ -196,6 +196,11 @@ bool np_concurrency_enter(struct np_concurrency *c, enum np_priority p, int64_t 
     return true;
 }
 
+bool np_concurrency_shadows(const struct np_concurrency *c)
+{
+    return atomic_load_explicit(&c->shadow, memory_order_relaxed);
+}
+
 bool np_concurrency_room(const struct np_concurrency *c, enum np_priority p)
 {
     return atomic_load_explicit(&c->shadow, memory_order_relaxed) ||
@@ -269,7 +274,7 @@ void np_concurrency_leave(struct np_concurrency *c, const struct np_result *r, i
         if (r->outcome == NP_OUTCOME_OK && r->latency_ns >= 0) {
             sample(c, r->latency_ns, now);
         } else if (is_overload(c, r) && pthread_mutex_trylock(&c->lock) == 0) {
-            np_concurrency_overload(c, now);
+            np_concurrency_overload(c, r->fault == NP_FAULT_LOCAL, now);
             pthread_mutex_unlock(&c->lock);
         }
     }

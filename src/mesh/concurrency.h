@@ -2,7 +2,7 @@
  * its latency; and who is let in when that is reached, by priority class.
  *
  * The gradient controller of Netflix's concurrency-limits and Envoy's adaptive concurrency: in a
- * sampling window the p90 (Envoy's default) of the latency is compared with the latency without
+ * sampling window the median (Envoy's default) of the latency is compared with the latency without
  * queues (minRTT); limit = gradient · limit + √limit, where gradient = clamp(0.5 … 2.0,
  * (minRTT + buffer) / sampled). It grows only while it is in use, and only requests that began
  * after it last fell are samples. minRTT follows lower samples soon and higher ones slowly. What
@@ -11,8 +11,10 @@
  * steps, as long as the latency follows (Envoy holds traffic down to 3 in flight for its
  * measurement). And when the limit was halved and the latency did not follow, there was no queue:
  * the peer has become slower, and its latency now is the new minRTT. Answers of overload (502 to
- * 504, 429, time-outs), where they are more than a twentieth, shrink the limit as well, at once by
- * a factor, but not more than once in the time a request takes.
+ * 504, 429), where they are more than a twentieth, and time-outs, where they are more than half as
+ * many as the good answers, shrink the limit as well, at once by a factor, but not more than once
+ * in the time a request takes. (Fewer time-outs are a few hosts that are gone; a limit that shrank
+ * for them would be filled by the next that wait for those.)
  *
  * Priority classes share the limit: the lowest may fill only a part of it, the highest all and a
  * little more. A class may always have one request in flight when there is no other.
@@ -45,8 +47,8 @@ struct np_concurrency_options {
     uint32_t min, max;    /* default 3, 1000 */
     int64_t window_ns;    /* a sample; default 100 ms (Envoy) */
     uint32_t min_samples; /* a window goes on until it has so many; default 50 (Envoy's for its
-                             minRTT): a p90 of fewer is chance */
-    double quantile;      /* of a window's latencies; default 0.9 */
+                             minRTT): a quantile of fewer is chance */
+    double quantile;      /* of a window's latencies; default 0.5: a few slow hosts are no overload */
     double buffer;        /* latency above minRTT that is no queue, as a share; default 0.25 */
     double backoff;       /* of the limit at overload; default 0.9 */
     int64_t forget_ns;    /* how long minRTT is remembered; default 60 s (Envoy's interval) */
@@ -71,6 +73,7 @@ struct np_concurrency *np_concurrency_ref(struct np_concurrency *c);
 void np_concurrency_unref(struct np_concurrency *c); /* NULL is allowed */
 /* False: refused, nothing is to be ended. */
 bool np_concurrency_enter(struct np_concurrency *c, enum np_priority p, int64_t now);
+bool np_concurrency_shadows(const struct np_concurrency *c);
 /* Whether one of that class would be let in just now; nothing is counted. */
 bool np_concurrency_room(const struct np_concurrency *c, enum np_priority p);
 /* Counts one that was turned away by somebody who keeps a queue, and asked for room only. */

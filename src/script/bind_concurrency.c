@@ -27,7 +27,6 @@ struct limit {
     size_t waiting, max_waiting;
     size_t entered; /* and not left */
     uint64_t queued, displaced, gave_up;
-    bool shadow;
     struct np_concurrency_watch watch;
     struct np_post post;
     atomic_bool posted;
@@ -218,7 +217,6 @@ static int limit_new(lua_State *L)
     l->script = s;
     l->loop = s->loop;
     l->max_waiting = o.max_waiting;
-    l->shadow = o.limit.shadow;
     l->post.fn = on_post;
     l->watch.room = on_room;
     l->at_close.fn = on_state_closing;
@@ -277,7 +275,7 @@ static int limit_enter(lua_State *L)
     luaL_argcheck(L, class >= 0 && class < NP_PRIORITY_CLASSES, 2, "a priority class");
     enum np_priority p = (enum np_priority) class;
     struct np_concurrency *c = object_of(l);
-    bool queue = l->max_waiting > 0 && !l->shadow && !at_once;
+    bool queue = l->max_waiting > 0 && !at_once && !np_concurrency_shadows(c);
     if (!somebody_before(l, p) && (!queue || np_concurrency_room(c, p)) &&
         np_concurrency_enter(c, p, np_loop_hrtime())) {
         l->entered++;
@@ -327,8 +325,9 @@ static int limit_leave(lua_State *L)
     return 0;
 }
 
-void np_lconcurrency_counters(lua_State *L, const struct np_concurrency *c, bool shadow)
+void np_lconcurrency_counters(lua_State *L, const struct np_concurrency *c)
 {
+    bool shadow = np_concurrency_shadows(c);
     struct np_concurrency_counters k = np_concurrency_counters(c);
     uint64_t admitted = 0, refused = 0;
     np_set_count(L, "limit", k.limit);
@@ -355,12 +354,12 @@ static int limit_stats(lua_State *L)
 {
     struct limit *l = check_open(L);
     lua_createtable(L, 0, 12);
-    np_lconcurrency_counters(L, object_of(l), l->shadow);
+    np_lconcurrency_counters(L, object_of(l));
     np_set_count(L, "waiting", l->waiting);
     np_set_count(L, "queued", l->queued);
     np_set_count(L, "displaced", l->displaced);
     np_set_count(L, "gave_up", l->gave_up);
-    lua_pushboolean(L, l->shadow);
+    lua_pushboolean(L, np_concurrency_shadows(object_of(l)));
     lua_setfield(L, -2, "shadow");
     return 1;
 }

@@ -17,6 +17,6 @@ struct np_lconcurrency_options {
 void np_lconcurrency_read(lua_State *L, int idx, const char *path, const char *const *more,
                           struct np_lconcurrency_options *out);
 /* Fills the table on top of the stack with what is counted. */
-void np_lconcurrency_counters(lua_State *L, const struct np_concurrency *c, bool shadow);
+void np_lconcurrency_counters(lua_State *L, const struct np_concurrency *c);
 
 #endif

@@ -15,6 +15,7 @@
 #include "script/bind_http_answer.h"
 #include "script/bind_http_deadline.h"
 #include "script/bind_http_front.h"
+#include "script/bind_http_gate.h"
 #include "script/bind_http_request.h"
 #include "script/bind_tls.h"
 #include "script/luax.h"
@@ -30,7 +31,8 @@ struct lua_server {
     struct np_drain drain;
     struct np_at_close at_close;
     int handler_ref;
-    int self_ref; /* anchors the userdata while open */
+    int self_ref;              /* anchors the userdata while open */
+    struct np_http_gate *gate; /* in front of the handler; or NULL */
     bool closing;
     bool deadline; /* requests say how long they are waited for */
 };
@@ -97,6 +99,7 @@ static void on_request(struct np_http_exchange *x, void *arg)
 {
     struct lua_server *ls = arg;
     x->user = NULL;
+    if (ls->gate && !np_http_gate_admit(ls->gate, x)) return;
     int64_t left = ls->deadline ? np_http_deadline_read(&x->head) : -1;
     if (left == 0) { /* nobody waits for it any more */
         np_http_answer_plain(x, 504);
@@ -150,6 +153,13 @@ static void on_body_end(struct np_http_exchange *x, enum neap_err err)
     if (server_of(x)->script) np_http_req_on_body_end(x, err);
 }
 
+/* Of one that the gate has let in. */
+static void on_end(struct np_http_exchange *x, int status, bool aborted)
+{
+    struct lua_server *ls = server_of(x);
+    if (ls->gate) np_http_gate_leave(ls->gate, x, status, aborted);
+}
+
 static void on_drain(struct np_http_exchange *x)
 {
     if (server_of(x)->script) np_http_req_on_drain(x);
@@ -161,6 +171,7 @@ static void release(struct lua_server *ls)
 {
     if (ls->handle || ls->server) return;
     if (ls->script) np_at_close_remove(&ls->at_close);
+    np_http_gate_unref(ls->gate);
     np_free(ls);
 }
 
@@ -259,6 +270,16 @@ static int server_close(lua_State *L)
     return np_wait(L, &t->sleep, NP_NO_TIMEOUT, np_wait_dequeue, close_k, NULL);
 }
 
+/* server:stats() → what it and its gate have counted */
+static int server_stats(lua_State *L)
+{
+    struct lua_server *ls = check_server(L);
+    lua_createtable(L, 0, 4);
+    np_set_count(L, "connections", ls && ls->server ? np_http_server_connections(ls->server) : 0);
+    if (ls && ls->gate) np_http_gate_stats(L, ls->gate);
+    return 1;
+}
+
 static int server_index(lua_State *L)
 {
     struct lua_server *ls = check_server(L);
@@ -266,6 +287,8 @@ static int server_index(lua_State *L)
     char address[NP_ADDR_TEXT_MAX];
     if (strcmp(key, "close") == 0) {
         lua_pushcfunction(L, server_close);
+    } else if (strcmp(key, "stats") == 0) {
+        lua_pushcfunction(L, server_stats);
     } else if (strcmp(key, "closed") == 0) {
         lua_pushboolean(L, !ls || !ls->server || ls->closing);
     } else if (!ls || !ls->server) {
@@ -323,6 +346,7 @@ static const struct np_opt serve_spec[] = {
     {"server_name", NP_OPT_STRING, offsetof(struct serve_options, http.server_name), 0, 0},
     NP_HTTP_FRONT_OPTS(struct serve_options, front),
     {"access_log", NP_OPT_ANY, 0, 0, 0},
+    {"gate", NP_OPT_ANY, 0, 0, 0},
     {"tls", NP_OPT_ANY, 0, 0, 0},
     {"handshake_timeout", NP_OPT_SECONDS, offsetof(struct serve_options, http.handshake_timeout), 0,
      0},
@@ -342,6 +366,7 @@ static enum neap_err open_server(struct lua_server *ls, const struct serve_optio
                                                           .on_body_end = on_body_end,
                                                           .on_drain = on_drain,
                                                           .on_abort = on_abort,
+                                                          .on_end = on_end,
                                                           .on_close = on_server_close};
     struct np_http_server *server;
     enum neap_err err = np_http_server_new(ls->script->loop, &o->http, &handler, ls, &server);
@@ -402,6 +427,7 @@ static int http_serve(lua_State *L)
     o.listen.busy_len = sizeof busy - 1;
     struct lua_server *ls = new_server(L);
     ls->deadline = o.deadline;
+    ls->gate = np_http_gate_read(L, 1);
     int self = lua_gettop(L);
     enum neap_err err = np_laccess_open(L, &o.access, &o.http.access_log, &info);
     if (err == NEAP_EINVAL) return np_misuse(L, "opts.access_log: %s", info.message);
@@ -423,6 +449,7 @@ void np_http_add_server(lua_State *L)
                                     {"__index", server_index},
                                     {NULL, NULL}};
     np_type_new(L, SERVER, NULL, meta);
+    np_http_add_gate(L);
     np_ltls_open(L);
     lua_pushcfunction(L, http_serve);
     lua_setfield(L, -2, "serve");

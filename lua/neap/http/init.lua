@@ -120,6 +120,9 @@ end
 ---@field max_connections? integer more are answered 503; default 10000
 ---@field max_requests? integer after which a connection is closed; default 0: none
 ---@field allow_half_close? boolean a client that shut its sending side gets its answer; default: it has left
+---@field rate_limit? neap.http.ServeRateLimit default: none
+---@field concurrency? boolean|neap.http.ServeConcurrency default: none
+---@field admission? boolean|neap.http.ServeAdmission default: none
 ---@field deadline? boolean a request's `x-neap-deadline` (milliseconds) ends its task; default true
 ---@field server_name? string the Server header; default none
 ---@field tls? neap.tls.Context|neap.TlsOptions serves HTTPS; default none
@@ -138,6 +141,7 @@ local function with_handler(opts)
   local copy = {}
   for k, v in pairs(opts) do copy[k] = v end
   copy.app, copy.compress, copy.decompress = nil, nil, nil
+  copy.rate_limit, copy.concurrency, copy.admission = nil, nil, nil
   if opts.app ~= nil then
     if type(opts.app) ~= "table" or type(opts.app.handler) ~= "function" then
       error("opts.app: expected neap.http.app, got " .. type(opts.app), 3)
@@ -148,6 +152,12 @@ local function with_handler(opts)
   if type(copy.handler) ~= "function" then return copy end
   copy.handler = decompress.around(opts.decompress, opts.max_body_bytes, copy.handler)
   copy.handler = compress.around(opts.compress, copy.handler)
+  if opts.rate_limit ~= nil or opts.concurrency ~= nil or opts.admission ~= nil then
+    local ok, made, handler = pcall(require("neap.http.gate").around, opts, copy.handler)
+    if not ok then error((made:gsub("^%S+:%d+: ", "")), 3) end
+    if made == false then return nil, handler end
+    copy.gate, copy.handler = made, handler
+  end
   return copy
 end
 
@@ -207,7 +217,11 @@ end
 ---@return neap.http.Server? server
 ---@return neap.Error? err EADDRINUSE, EACCES …
 function M.serve(opts)
-  if type(opts) == "table" then opts = with_handler(opts) end
+  if type(opts) == "table" then
+    local failure
+    opts, failure = with_handler(opts)
+    if not opts then return nil, failure end
+  end
   local ok, server, err = pcall(core.serve, opts)
   if not ok then error((server:gsub("^%S+:%d+: ", "")), 2) end
   return server, err
