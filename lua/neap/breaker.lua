@@ -2,15 +2,15 @@
 ---
 --- ```lua
 --- local b = neap.breaker.new { name = "billing", consecutive_failures = 5 }
---- local bill = b:call(function() return billing:get "/bills/1" end, function(err) return cached end)
+--- local bill = b:call(function() return billing:get "/bills/1" end, function() return cached end)
 --- ```
 ---
 --- A breaker is closed: calls pass. It opens after so many failures in a row, or when, in a sliding window
 --- that has seen enough calls, the share of failures reaches a threshold (as resilience4j and linkerd have
---- it). Open, it refuses, for a span that doubles with each failed probe. Then it is half open: so many probes
---- may pass, and as many successes close it while one failure opens it again. Beside that it caps what is in
---- flight (Envoy's circuit breaking). Breakers of one name are one for all workers of a host, and stay what
---- they are through a reload; the options of who comes last hold.
+--- it). Open, it refuses, for a span that doubles with each failed probe. Then it is half open: so many
+--- probes may pass, and as many successes close it while one failure opens it again. Beside that it caps what
+--- is in flight (Envoy's circuit breaking). Breakers of one name are one for all workers of a host, and stay
+--- what they are through a reload; the options of who comes last hold.
 ---
 --- `neap.http.client{ breaker = … }` has one built in; this is for everything else that may fail.
 
@@ -27,7 +27,7 @@ local M = {}
 ---@class neap.breaker.Options
 ---@field name? string one for all workers; default: this object's alone
 ---@field consecutive_failures? integer opens after so many in a row; default 0: off
----@field failure_rate? number 0 … 1: opens when such a share of the window's calls failed; default 0.5, 0: off
+---@field failure_rate? number 0 … 1: opens when this share of the window failed; default 0.5, 0: off
 ---@field minimum_calls? integer in the window before its rate counts; default 20 (resilience4j: 100)
 ---@field window? number seconds the rate is of; default 10
 ---@field open? number seconds it is open the first time, doubled with each failed probe; default 5
@@ -210,8 +210,9 @@ local function with_traceback(err)
 end
 
 ---Calls `fn`, if it may be called, and learns from how that ends: raising is a failure, and so is what
----`is_failure` says is one; being cancelled says nothing. What stands in for a call that was refused or has failed
----is the fallback: a value, or a function of the error (and the result, where that was judged to be a failure).
+---`is_failure` says is one; being cancelled says nothing. What stands in for a call that was refused or has
+---failed is the fallback: a value, or a function of the error (and the result, where that was judged to be a
+---failure).
 ---@param fn fun(): ...
 ---@param fallback? any
 ---@return any ... what `fn` or the fallback gave

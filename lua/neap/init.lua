@@ -11,6 +11,7 @@
 ---@field crypto neap.crypto
 ---@field dns neap.dns
 ---@field frame neap.frame
+---@field health neap.health
 ---@field host neap.host
 ---@field http neap.http
 ---@field inspect neap.inspect

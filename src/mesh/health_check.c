@@ -201,6 +201,22 @@ enum neap_err np_check_update(struct np_check *c, const struct np_snapshot *set,
     return NEAP_OK;
 }
 
+enum neap_err np_check_set(struct np_check *c, const struct np_check_options *opts, int64_t now)
+{
+    if (np_check_options_problem(opts) != NULL) return NEAP_EINVAL;
+    size_t it = 0;
+    c->opts = *opts;
+    for (struct np_map_entry *m; (m = np_map_next(&c->entries, &it)) != NULL;) {
+        struct np_check_entry *t = m->value;
+        if (opts->shadow && t->marked) {
+            t->marked = false;
+            np_endpoint_set_healthy(t->e, true, now);
+        }
+        mark(c, t, now);
+    }
+    return NEAP_OK;
+}
+
 void np_check_free(struct np_check *c, int64_t now)
 {
     if (c == NULL) return;

@@ -10,7 +10,7 @@
  *
  * Verdicts go into the endpoints' statistics (np_endpoint_set_healthy), where every balancer of the
  * host sees them; in shadow mode they do not. An endpoint that leaves the set, or whose checks end,
- * is no longer held to be unhealthy. One thread.
+ * is no longer held to be unhealthy. One thread at a time.
  */
 #ifndef NP_MESH_HEALTH_CHECK_H
 #define NP_MESH_HEALTH_CHECK_H
@@ -52,6 +52,9 @@ struct np_check_entry;
 /* `opts` may be NULL; seed 0: from the system's randomness. NEAP_EINVAL, NEAP_ENOMEM. */
 NEAP_MUST_CHECK enum neap_err np_check_new(const struct np_check_options *opts, uint64_t seed,
                                            struct np_check **out);
+/* Other options from now on; what is known stays. NEAP_EINVAL: nothing has changed. */
+NEAP_MUST_CHECK enum neap_err np_check_set(struct np_check *c, const struct np_check_options *opts,
+                                           int64_t now);
 /* Checks that are under way are forgotten. NULL is allowed. */
 void np_check_free(struct np_check *c, int64_t now);
 /* The endpoints to be checked. Who stays keeps its state and its next moment; who is new is due at

@@ -17,6 +17,7 @@
     X(dns)            \
     X(file)           \
     X(frame)          \
+    X(health)         \
     X(host)           \
     X(http)           \
     X(json)           \

@@ -328,6 +328,29 @@ static void a_new_description_keeps_what_is_known(void **state)
     np_snapshot_unref(set);
 }
 
+static void other_options(void **state)
+{
+    struct np_snapshot *set = fleet(1);
+    struct np_check_options o = plain();
+    int64_t now = 0;
+    (void)state;
+    struct np_check *c = make(&o, set);
+    o.fall = 1;
+    assert_ok(np_check_set(c, &o, now));
+    assert_string_equal(check(c, &now, TCP), "unhealthy");
+    assert_false(usable(set, 0));
+    o.shadow = true;
+    assert_ok(np_check_set(c, &o, now));
+    assert_true(usable(set, 0));
+    o.shadow = false;
+    assert_ok(np_check_set(c, &o, now));
+    assert_false(usable(set, 0));
+    o.fall = 0;
+    assert_err(np_check_set(c, &o, now), NEAP_EINVAL);
+    np_check_free(c, now);
+    np_snapshot_unref(set);
+}
+
 static void options_out_of_range(void **state)
 {
     struct np_check *c = NULL;
@@ -388,6 +411,7 @@ int main(void)
         cmocka_unit_test(no_more_at_a_time_and_none_is_forgotten),
         cmocka_unit_test(sets_change_beside_running_checks),
         cmocka_unit_test(a_new_description_keeps_what_is_known),
+        cmocka_unit_test(other_options),
         cmocka_unit_test(options_out_of_range),
         cmocka_unit_test(survives_scarce_memory),
     };
