@@ -39,10 +39,10 @@ static void renew(struct np_loads *l, const struct np_balancer *b)
 
 double np_loads_bound(struct np_loads *l, const struct np_balancer *b)
 {
-    size_t n = b->set->len <= NP_LOADS_EXACT ? b->set->len : NP_LOADS_RENEWED;
+    size_t len = b->set->len;
+    size_t n = len <= NP_LOADS_EXACT ? len : len <= NP_LOADS_LARGE || l->picks++ % 8 == 0;
     for (size_t i = 0; i < n; i++)
         renew(l, b);
-    __builtin_prefetch(b->slots[l->cursor].stats); /* for the next time */
     uint64_t active = l->sum > b->inflight ? l->sum : b->inflight;
     return l->factor * (double)(active + 1);
 }

@@ -17,12 +17,13 @@
 #include "mesh/balancer_draw.h"
 
 #define NP_LOADS_EXACT 8
-#define NP_LOADS_RENEWED 1 /* a pick, in a larger set */
+#define NP_LOADS_LARGE 1024 /* from here on one is renewed every eighth pick */
 
 struct np_loads {
     uint32_t *seen; /* in flight, by index; NULL without a bound */
     uint64_t sum;   /* of those */
     size_t cursor;
+    unsigned picks;
     double factor; /* load_factor / sum of the weights */
 };
 
