@@ -81,7 +81,7 @@ function M.new(opts)
   self.jar = opts.cookies and (opts.cookies == true and cookie.jar() or opts.cookies) or nil
   if opts.priority then self.headers[priority.HEADER] = self.headers[priority.HEADER] or opts.priority end
   place(self, read, 2)
-  if opts.health then self.health = upstream.check(self.upstream, opts, 2) end
+  if opts.health then self.health = upstream.check(self.upstream, opts, self.way, 2) end
   if self.upstream then
     self.tells = not self.quiet
     self.route = { client = self, upstream = self.upstream }
@@ -313,8 +313,16 @@ end
 ---@return true? ok
 ---@return neap.Error? err
 function Client:update(endpoints)
-  if not self.opts.endpoints then error("the client was not made from a list of endpoints", 2) end
-  return self.upstream.cluster:update(endpoints)
+  local opts = self.opts
+  if not opts.endpoints then error("the client was not made from a list of endpoints", 2) end
+  local ok, err = self.upstream.cluster:update(endpoints)
+  if not ok then return nil, err end
+  opts.endpoints = endpoints
+  if self.health then
+    self.health:stop()
+    self.health = upstream.check(self.upstream, opts, self.way, 2)
+  end
+  return true
 end
 
 ---Closes the connections of a client that has a pool of its own; its calls end with ECLOSED. Ends its active
@@ -322,7 +330,7 @@ end
 function Client:close()
   if self.wire.pool then self.wire.pool:close() end
   if self.health then
-    self.health:close()
+    self.health:stop()
     self.health = nil
   end
 end

@@ -134,13 +134,18 @@ end
 ---Active checks of the endpoints, whose findings all see that share their statistics.
 ---@param self neap.http.Upstream
 ---@param opts neap.http.ClientOptions
+---@param way table of the client: `tls`, `tls_name`
 ---@param level integer whose fault a mistake is
-function M.check(self, opts, level)
+---@return neap.health.Check
+function M.check(self, opts, way, level)
   local of = {}
   for key, value in next, opts.health do of[key] = value end
-  of.service, of.endpoints = opts.service, opts.endpoints
+  of.service, of.tags, of.endpoints = opts.service, opts.tags, opts.endpoints
   if opts.base then of.endpoints = { self.at.unix and "unix:" .. self.at.unix or self.at.authority } end
-  if self.chooser and self.chooser.stands then of.service, of.balancer = nil, opts.balancer end
+  if not of.service and not of.endpoints then of.endpoints = self.cluster:endpoints() end
+  if self.scheme == "https" and of.tls == nil and (of.type or "http") == "http" then
+    of.tls, of.tls_name = way.tls or true, of.tls_name or way.tls_name
+  end
   local ok, check, err = pcall(require("neap.health").check, of)
   if not ok then error((tostring(check):gsub("^%S+:%d+: ", "")), level + 1) end
   if not check then error(tostring(err), level + 1) end

@@ -239,6 +239,38 @@ describe("outlier detection", function()
   end)
 end)
 
+describe("active checks of a client", function()
+  after_each(close_all)
+
+  it("keep calls from who does not answer as it should, until it does", function()
+    local well = true
+    local one, count = serve(function(req)
+      if req.path == "/health" then return well and 200 or 500 end
+      return "one"
+    end)
+    local client <close> = client_of({ one, (serve(ok)) }, {
+      health = { path = "/health", interval = 0.01, fall = 1, rise = 1 },
+    })
+    local function usable(n) return client:stats().cluster.usable == n end
+    assert.is_true(until_true(function() return count.n > 0 end))
+    well = false
+    assert.is_true(until_true(function() return usable(1) end))
+    for _ = 1, 4 do assert.equal("good", client:get("/").body) end
+    well = true
+    assert.is_true(until_true(function() return usable(2) end))
+    assert.is_true(client:update { one })
+    well = false
+    assert.is_true(until_true(function()
+      return client:endpoints()[1].available == false
+    end))
+  end)
+
+  it("refuse what is none", function()
+    local function misuse() client_of({ "127.0.0.1:1" }, { health = { intervall = 1 } }) end
+    assert.error_matches(misuse, "opts.intervall: unknown option")
+  end)
+end)
+
 describe("a client's endpoints", function()
   after_each(close_all)
 
