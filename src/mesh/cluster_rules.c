@@ -59,7 +59,12 @@ void np_cluster_defaults(struct np_cluster_options *o)
     defaults(o);
     o->policy = np_balancer_find("peak_ewma");
     o->outlier_on = true;
+    /* Envoy's 10 % is less than a zone of three, or a deploy that went wrong. Half is where a
+     * selector panics. */
+    o->outlier.max_ejection_percent = 50;
     o->concurrency_on = true;
+    /* Of a service nothing is known when its client starts, least of all that it is overloaded. */
+    o->concurrency.initial = 100;
 }
 
 void np_cluster_plain(struct np_cluster_options *o, const struct np_balancer_ops *policy)

@@ -48,10 +48,10 @@ struct np_concurrency_options {
     int64_t window_ns;    /* a sample; default 100 ms (Envoy) */
     uint32_t min_samples; /* a window goes on until it has so many; default 50 (Envoy's for its
                              minRTT): a quantile of fewer is chance */
-    double quantile;      /* of a window's latencies; default 0.5: a few slow hosts are no overload */
-    double buffer;        /* latency above minRTT that is no queue, as a share; default 0.25 */
-    double backoff;       /* of the limit at overload; default 0.9 */
-    int64_t forget_ns;    /* how long minRTT is remembered; default 60 s (Envoy's interval) */
+    double quantile;   /* of a window's latencies; default 0.5: a few slow hosts are no overload */
+    double buffer;     /* latency above minRTT that is no queue, as a share; default 0.25 */
+    double backoff;    /* of the limit at overload; default 0.9 */
+    int64_t forget_ns; /* how long minRTT is remembered; default 60 s (Envoy's interval) */
     double share[NP_PRIORITY_CLASSES]; /* of the limit a class may fill; default .5 .7 .9 1 1.1 */
 };
 extern const struct np_concurrency_options np_concurrency_defaults;

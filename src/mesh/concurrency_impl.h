@@ -35,7 +35,7 @@ struct np_concurrency {
     int64_t next_descent;            /* not before; 0: not set yet */
     double high_limit, high_sampled; /* where the limit began to fall; 0: it does not fall */
     int64_t backed_off;              /* when an overload last shrank it */
-    unsigned overloads;              /* in this window */
+    unsigned overloads, timeouts;    /* in this window */
     /* who waits */
     pthread_mutex_t watchers_lock;
     struct np_link watchers;
@@ -48,6 +48,6 @@ double np_concurrency_bucket_ns(unsigned bucket);
 
 /* concurrency_window.c; under the lock. A window may be over; an overload was met. */
 void np_concurrency_window(struct np_concurrency *c, int64_t now);
-void np_concurrency_overload(struct np_concurrency *c, int64_t now);
+void np_concurrency_overload(struct np_concurrency *c, bool timed_out, int64_t now);
 
 #endif

@@ -12,13 +12,16 @@
 
 #define GRADIENT_MIN 0.5
 #define GRADIENT_MAX 2.0
-#define DOWN 0.2         /* of the way to a lower sample */
-#define IN_USE 0.5       /* of the limit must have been, or it does not grow */
+#define DOWN 0.2 /* of the way to a lower sample */
+#define IN_USE                                                                                   \
+    0.3                  /* of the limit must have been, or it stays as it is: no sudden rise to \
+                            three times the load shall meet it */
 #define STEP 0.6         /* of the limit is left with each step of a descent */
 #define FOLLOWED 0.85    /* of the latency, or less, is left where there was a queue */
 #define FALLEN 0.5       /* of the limit is left, and … */
 #define NOT_FOLLOWED 0.8 /* … so much of the latency: it is no queue */
 #define OVERLOADED 0.05  /* of the requests are refused by the peer */
+#define TIMED_OUT 0.5    /* get no answer: if fewer do, it is a few bad hosts, whom others see to */
 #define QUICKER 0.7      /* of minRTT: the peer has become quicker */
 #define SOON 10          /* windows: when minRTT is measured at first, and after such a change */
 
@@ -96,6 +99,13 @@ static void go_on_descending(struct np_concurrency *c, double sampled, int64_t n
     c->next_descent = now + c->opts.forget_ns / 2;
 }
 
+/* So many successes, and what else came in the window, say that there is too much. */
+static bool overloaded(const struct np_concurrency *c, uint32_t n)
+{
+    if (n < c->opts.min_samples) n = c->opts.min_samples; /* the first of a window is chance */
+    return c->overloads > OVERLOADED * n || c->timeouts > TIMED_OUT * n;
+}
+
 /* --- from window to window */
 
 /* The limit has fallen, and the latency with it, or not. */
@@ -115,6 +125,7 @@ static void see_whether_it_followed(struct np_concurrency *c, double sampled, in
     c->high_sampled = sampled;
 }
 
+/* A limit that is not in use says nothing of the latency, nor the latency of it. */
 static void move(struct np_concurrency *c, double sampled, bool may_grow, int64_t now)
 {
     double before = c->exact;
@@ -146,21 +157,24 @@ void np_concurrency_window(struct np_concurrency *c, int64_t now)
     } else {
         if (sampled < min_rtt(c) * QUICKER) descend_soon(c, now);
         track(c, sampled, now - began);
-        move(c, sampled, in_use && c->overloads <= OVERLOADED * n, now);
+        if (in_use) move(c, sampled, !overloaded(c, n), now);
     }
     if (c->exact < before) atomic_store_explicit(&c->fell_at, now, memory_order_relaxed);
     atomic_store_explicit(&c->began, now, memory_order_relaxed);
     atomic_store_explicit(&c->peak, atomic_load_explicit(&c->inflight, memory_order_relaxed),
                           memory_order_relaxed);
-    c->overloads = 0;
+    c->overloads = c->timeouts = 0;
 }
 
-void np_concurrency_overload(struct np_concurrency *c, int64_t now)
+void np_concurrency_overload(struct np_concurrency *c, bool timed_out, int64_t now)
 {
     double span = atomic_load_explicit(&c->sampled, memory_order_relaxed);
     double shortest = (double)c->opts.window_ns / 10;
-    c->overloads++;
-    if (c->overloads < OVERLOADED * atomic_load_explicit(&c->samples, memory_order_relaxed)) return;
+    if (timed_out)
+        c->timeouts++;
+    else
+        c->overloads++;
+    if (!overloaded(c, atomic_load_explicit(&c->samples, memory_order_relaxed))) return;
     if (c->backed_off != 0 && (double)(now - c->backed_off) < (span > shortest ? span : shortest))
         return;
     c->backed_off = now;
