@@ -14,16 +14,43 @@
 ---@field zone string "" when it has none
 ---@field tags string[]
 ---@field meta table<string, string>
+---@field priority integer the level: 0 is used first; from `meta.priority`
 ---@field active integer requests in flight, from this process
 ---@field total integer requests begun
 ---@field errors integer requests that failed
 ---@field ewma number seconds: moving average of the latency of successes, where a sample's share falls to 1/e in 10 s; 0 before the first
----@field cost number seconds: the peak average (Finagle's peak EWMA): jumps up at once, comes down with the same decay, 0.01 before the first sample; a failure counts as ten times the cost so far, at most 5 s
+---@field p95 number seconds: the 95th percentile of the latency of successes in the last 10 s, within 8 %; 0 before there are 20
+---@field cost number seconds: the peak average (Finagle's peak EWMA): jumps up at once, comes down with the same decay, 0.01 before the first sample; a failure counts as ten times the latency, each further one in a row as ten times that, at most 5 s
+---@field success_rate number 0 … 1: moving average of the share that went well; 1 before the first
+---@field bytes_in integer received from it, as far as it was told
+---@field bytes_out integer sent to it
+---@field available boolean it may be given requests: not ejected, healthy, not draining
+---@field ejected boolean by outlier detection or by hand; also while it is on trial
+---@field ejections integer how often lately
+---@field healthy boolean false: an active check found it failing
+---@field draining boolean it gets no new requests
+---@field since number when it was added or came back, on the scale of the host's clock; 0: long ago
 local Endpoint = {}
 
 ---@param tag string
 ---@return boolean
 function Endpoint:has_tag(tag) end
+
+---It gets no requests for so long, in no balancer of this process; then one, for a trial, which brings it back or
+---ejects it again.
+---@param seconds number
+function Endpoint:eject(seconds) end
+
+---Ends an ejection at once.
+function Endpoint:readmit() end
+
+---It gets no new requests, also where all others are unavailable; what is in flight ends.
+---@param on? boolean false: it takes part again; default true
+function Endpoint:drain(on) end
+
+---What a check of one's own found; `neap.health` has ready ones.
+---@param healthy? boolean default true
+function Endpoint:set_healthy(healthy) end
 
 ---@class neap.registry
 local registry = {}
