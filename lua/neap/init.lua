@@ -8,6 +8,7 @@
 ---@field bus neap.bus
 ---@field cidr neap.cidr
 ---@field coding neap.coding
+---@field concurrency neap.concurrency
 ---@field crypto neap.crypto
 ---@field dns neap.dns
 ---@field frame neap.frame
@@ -16,6 +17,7 @@
 ---@field http neap.http
 ---@field inspect neap.inspect
 ---@field json neap.json
+---@field limiter neap.limiter
 ---@field log neap.log
 ---@field registry neap.registry
 ---@field runtime neap.runtime

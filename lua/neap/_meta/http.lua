@@ -129,6 +129,16 @@ local Server = {}
 ---@return neap.Error? err
 function Server:close(opts) end
 
+---@class neap.http.ServerStats
+---@field connections integer
+---@field rate_limit? { allowed: integer, refused?: integer, would_refuse?: integer, keys: integer, evicted: integer, forgotten: integer }
+---@field concurrency? neap.concurrency.Stats
+---@field admission? { admitted: integer, refused?: integer, would_refuse?: integer, success_rate: number, rejection: number }
+
+---What the server has counted, and the rules in front of it; those are of all workers together.
+---@return neap.http.ServerStats
+function Server:stats() end
+
 ---A request, as a handler gets it. Fields are read from the wire when they are asked for, as long as the handler
 ---runs: after its answer as well, and after its client has left. A handler may set fields of its own.
 ---@class neap.http.Request
