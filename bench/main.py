@@ -7,7 +7,8 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # startup comes first: a harness that has grown takes longer to start a process.
-NAMES = ["startup", "http-hello", "http-json", "http-proxy", "tls-hello", "idle", "static", "access-log", "faults", "workers"]
+NAMES = ["startup", "http-hello", "http-json", "http-proxy", "tls-hello", "idle", "static", "access-log", "faults", "balancer",
+         "workers"]
 
 
 def run(name, opts):
