@@ -15,10 +15,10 @@ struct entry {
     double due;
     uint32_t next; /* behind it in its queue */
     uint32_t queue;
-    double stride; /* between turns, when it was put in */
 };
 struct queue {
     uint32_t head, tail; /* NONE when empty */
+    double stride;       /* between its endpoints' turns, unless that varies */
 };
 struct node {
     double due; /* the head's */
@@ -30,6 +30,7 @@ struct np_edf {
     size_t len;
     double clock; /* the latest turn that was due */
     struct entry *entries;
+    double *strides; /* where they vary: each one's when it was put in */
     struct queue *queues;
     size_t nqueues;
     struct node *heap; /* of the queues that are not empty */
@@ -138,10 +139,11 @@ static enum neap_err fill(struct np_edf *x, struct start *starts)
     x->heap = np_alloc(x->nqueues * sizeof *x->heap);
     if (x->queues == NULL || x->heap == NULL) return NEAP_ENOMEM;
     for (size_t q = 0; q < x->nqueues; q++)
-        x->queues[q] = (struct queue){NONE, NONE};
+        x->queues[q] = (struct queue){NONE, NONE, 0};
     uint32_t q = 0;
     for (size_t i = 0; i < x->len; i++) {
         if (i > 0 && starts[i].weight != starts[i - 1].weight) q++;
+        if (!x->varies) x->queues[q].stride = 1 / starts[i].weight;
         (void)append(x, x->varies ? (uint32_t)starts[i].weight : q, starts[i].index);
     }
     heap_rebuild(x);
@@ -157,12 +159,14 @@ enum neap_err np_edf_new(const double *weights, const double *waits, size_t n, b
     if (x == NULL || starts == NULL) goto fail;
     x->varies = varies;
     x->len = n;
-    x->entries = np_alloc(n * sizeof *x->entries);
-    if (x->entries == NULL) goto fail;
+    x->entries = np_calloc(n, sizeof *x->entries);
+    x->strides = np_alloc((varies ? n : 0) * sizeof *x->strides);
+    if (x->entries == NULL || x->strides == NULL) goto fail;
     for (size_t i = 0; i < n; i++) {
         double stride = 1 / weights[i];
         double due = stride * waits[i];
-        x->entries[i] = (struct entry){.due = due, .stride = stride};
+        x->entries[i].due = due;
+        if (varies) x->strides[i] = stride;
         starts[i] = (struct start){due, (uint32_t)i, varies ? quantise(weights[i]) : weights[i]};
     }
     err = fill(x, starts);
@@ -180,15 +184,21 @@ void np_edf_free(struct np_edf *x)
 {
     if (x == NULL) return;
     np_free(x->entries);
+    np_free(x->strides);
     np_free(x->queues);
     np_free(x->heap);
     np_free(x);
 }
 
+static double stride_of(const struct np_edf *x, uint32_t i)
+{
+    return x->varies ? x->strides[i] : x->queues[x->entries[i].queue].stride;
+}
+
 double np_edf_to_wait(const struct np_edf *x, size_t i)
 {
-    const struct entry *e = &x->entries[i];
-    return fmin(fmax((e->due - x->clock) / e->stride, 0), 1);
+    double wait = (x->entries[i].due - x->clock) / stride_of(x, (uint32_t)i);
+    return fmin(fmax(wait, 0), 1);
 }
 
 /* --- turns */
@@ -197,9 +207,10 @@ double np_edf_to_wait(const struct np_edf *x, size_t i)
 static uint32_t next_turn(struct np_edf *x, uint32_t i, double weight)
 {
     struct entry *e = &x->entries[i];
-    if (x->varies) e->stride = 1 / weight;
+    if (x->varies) x->strides[i] = 1 / weight;
+    double stride = stride_of(x, i);
     if (x->clock < e->due) x->clock = e->due;
-    e->due = fmax(e->due, x->clock - e->stride) + e->stride;
+    e->due = e->due > x->clock - stride ? e->due + stride : x->clock;
     return x->varies ? quantise(weight) : e->queue;
 }
 
@@ -240,8 +251,10 @@ size_t np_edf_pick(struct np_edf *x, struct np_balancer *b, const struct np_pick
         heap_rebuild(x);
         return i;
     }
-    if (x->queues[q].head != NONE) {
-        x->heap[0].due = x->entries[x->queues[q].head].due;
+    uint32_t head = x->queues[q].head;
+    if (head != NONE) {
+        __builtin_prefetch(b->slots[head].stats); /* its turn is soon */
+        x->heap[0].due = x->entries[head].due;
         fresh = fresh && to != q;
     } else {
         x->heap[0] = x->heap[--x->nheap];

@@ -41,6 +41,7 @@ static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t
         size_t at = rr->next;
         rr->next = at + 1 == n ? 0 : at + 1;
         if (np_excludes(ctx, b->slots[at].stats)) continue;
+        __builtin_prefetch(b->slots[rr->next].stats); /* the next one's */
         if (np_slot_keeps(b, at, now) || ++passes > PASSES) return at;
     }
 }
