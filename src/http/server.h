@@ -72,11 +72,11 @@ struct np_http_server_handler {
     /* The client has left, or the server closed the connection, before the answer was complete. The
      * exchange is gone when this returns. */
     void (*on_abort)(struct np_http_exchange *x, enum neap_err why);
+    /* The server is closed and its last connection gone; memory goes after this. */
+    void (*on_close)(struct np_http_server *s, void *arg);
     /* May be NULL. An exchange with `admitted` set is over: answered in full (or its connection
      * taken over), or broken off. `status` 0: it was not answered. */
     void (*on_end)(struct np_http_exchange *x, int status, bool aborted);
-    /* The server is closed and its last connection gone; memory goes after this. */
-    void (*on_close)(struct np_http_server *s, void *arg);
 };
 
 struct np_http_exchange {
