@@ -155,4 +155,14 @@ describe("neap.shared", function()
     assert.is_true(m:stats().bytes <= 64 * 1024)
     assert.is_true(m:stats().entries > 0)
   end)
+
+  it("may be unloaded and loaded anew", function()
+    local name = "neap.core.shared"
+    local loaded = package.loaded[name]
+    package.loaded[name] = nil
+    assert.is_table(require(name)) -- which goes again; the state's end is the proof
+    package.loaded[name] = loaded
+    collectgarbage()
+    collectgarbage()
+  end)
 end)

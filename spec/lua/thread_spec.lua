@@ -110,4 +110,14 @@ describe("neap.thread", function()
     assert.is_nil(ok)
     assert.matches("needs a loop", err.message)
   end)
+
+  it("may be unloaded and loaded anew", function()
+    local name = "neap.core.thread"
+    local loaded = package.loaded[name]
+    package.loaded[name] = nil
+    assert.is_table(require(name)) -- which goes again; the state's end is the proof
+    package.loaded[name] = loaded
+    collectgarbage()
+    collectgarbage()
+  end)
 end)

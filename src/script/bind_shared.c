@@ -406,6 +406,8 @@ int np_open_shared(lua_State *L)
     lua_newtable(L);
     struct own *own = lua_newuserdatauv(L, sizeof *own, 0);
     *own = (struct own){.at_close.fn = on_close};
+    lua_pushvalue(L, -1); /* it outlives the module, which a script may unload */
+    lua_rawsetp(L, LUA_REGISTRYINDEX, own);
     np_at_close_add(np_script_of(L), &own->at_close);
     lua_pushcclosure(L, shared_open, 1);
     lua_setfield(L, -2, "open");
