@@ -9,9 +9,9 @@
 --- ```
 ---
 --- Adaptive: the gradient controller of Netflix's concurrency-limits and Envoy's adaptive concurrency. In a
---- window the p90 of the latency is compared with the latency without queues: limit = gradient × limit +
---- √limit, where the gradient, 0.5 to 2, is (that latency + buffer) / p90. Answers of overload shrink it by
---- a factor. Priority classes share it: sheddable may fill half of it, low 70 %, normal 90 %, high all,
+--- window the median of the latency is compared with the latency without queues: limit = gradient × limit +
+--- √limit, where the gradient, 0.5 to 2, is (that latency + buffer) / median. Answers of overload shrink it
+--- by a factor where they are more than a twentieth. Priority classes share it: sheddable may fill half of it, low 70 %, normal 90 %, high all,
 --- critical a tenth more. Of one name there is one for all workers of a host, and it stays what it is
 --- through a reload; the options of who comes last hold.
 ---

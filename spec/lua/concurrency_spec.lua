@@ -68,7 +68,7 @@ describe("neap.concurrency", function()
     assert.error_matches(function() c:call(function() error("bad luck", 0) end) end, "^bad luck$")
     assert.equal(0, c:stats().inflight)
     assert.equal(10, c:stats().limit)
-    c:call(function() return { status = 503 } end)
+    for _ = 1, 5 do c:call(function() return { status = 503 } end) end
     assert.equal(9, c:stats().limit)
   end)
 

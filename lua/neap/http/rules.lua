@@ -82,8 +82,8 @@ local M = {}
 ---@field min? integer default 3
 ---@field max? integer default 1000
 ---@field window? number seconds of a sample; default 0.1
----@field min_samples? integer of a window; default 10
----@field quantile? number of a window's latencies; default 0.9
+---@field min_samples? integer of a window; default 50
+---@field quantile? number of a window's latencies; default 0.5
 ---@field buffer? number latency above the least that is no queue, as a share; default 0.25
 ---@field backoff? number of the limit at overload; default 0.9
 ---@field forget? number seconds that the least latency is remembered; default 60

@@ -267,9 +267,9 @@ describe("a server's concurrency limit", function()
       assert.equal(500, get(client, nil, "/raise").status)
       assert.equal("piecepiecepiece", get(client, nil, "/stream").body)
       assert.equal(10, server:stats().concurrency.limit)
-      assert.equal(503, get(client, nil, "/busy").status)
+      for _ = 1, 3 do assert.equal(503, get(client, nil, "/busy").status) end
       until_inflight(server, 0)
-      assert.equal(9, server:stats().concurrency.limit) -- an answer of overload
+      assert.equal(9, server:stats().concurrency.limit) -- answers of overload
     end)
   end)
 
