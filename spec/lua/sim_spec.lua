@@ -102,7 +102,7 @@ describe("neap.sim.run", function()
     assert.near(1, r.p99, 0.02) -- of all requests, where a failed one counts as the time-out
     assert.equal(1, r.amplification)
     assert.near(1, r.fairness, 0.001)
-    assert.equal(120, #r.series.time)
+    assert.equal(30, #r.series.time)
     assert.equal("app3", r.endpoints[3].name)
     local load = 0
     for _, n in ipairs(r.endpoints[3].load) do load = load + n end

@@ -16,7 +16,6 @@ text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: var(--
 .title { font-size: 14px; font-weight: 600; }
 .grid { stroke: var(--grid); stroke-width: 1; }
 .band { fill: var(--band); }
-.line { fill: none; stroke-linejoin: round; }
 </style>
 ]]
 
@@ -77,8 +76,8 @@ function Drawing:path(points, color, width, opacity)
     end
   end
   if not d[1] then return end
-  self:put(('<path class="line" d="%s" style="stroke:%s" stroke-width="%s" opacity="%s"/>')
-    :format(table.concat(d), color, width, opacity or 1))
+  self:put(('<path d="%s" fill="none" stroke-linejoin="round" stroke-width="%s" opacity="%s" style="stroke:%s"/>')
+    :format(table.concat(d), width, opacity or 1, color))
 end
 
 function Drawing:finish()

@@ -82,7 +82,7 @@ local M = {}
 ---@field duration? number seconds of the virtual clock; default 60
 ---@field warmup? number what began before counts for nothing; default 0
 ---@field max_requests? integer it ends after so many
----@field buckets? integer of the time series; default 120
+---@field buckets? integer of the time series; default one a second, 30 to 120
 ---@field seed? integer default 1
 ---@field policies? (string|neap.sim.Policy)[] default { "default", "p2c", "round_robin" }
 
@@ -198,7 +198,7 @@ local fields = schema.new {
   duration = { "number", min = 1e-3, max = 1e7, default = 60 },
   warmup = { "number", min = 0, max = 1e7, default = 0 },
   max_requests = { "integer", min = 1 },
-  buckets = { "integer", min = 1, max = 10000, default = 120 },
+  buckets = { "integer", min = 1, max = 10000 },
   seed = { "integer", min = 0, max = 1 << 53, default = 1 },
   policies = { "array", min = 1 },
 }
@@ -451,6 +451,7 @@ local function write_out(s, path)
   for i, fault in ipairs(s.faults) do
     changes[i] = read_fault(fault, world, ("%s.faults[%d]"):format(path, i))
   end
+  s.buckets = s.buckets or math.tointeger(math.min(math.max(math.ceil(s.duration), 30), 120))
   if s.warmup >= s.duration then refuse(path .. ".warmup", "is not below the duration") end
   return {
     seed = s.seed, duration = s.duration, warmup = s.warmup, requests = s.max_requests, buckets = s.buckets,
