@@ -426,6 +426,28 @@ static void peak_ewma_comes_back_to_who_failed(void **state)
     drop(b, set);
 }
 
+/* Plain P2C draws both of two slow ones once in 45 picks. */
+static void peak_ewma_is_not_taken_in_by_two_bad_draws(void **state)
+{
+    unsigned seen[MAX];
+    (void)state;
+    struct np_snapshot *set = set_make(10, NULL);
+    struct np_balancer *b = make("peak_ewma", set);
+    for (int i = 0; i < 10; i++)
+        sample(set->endpoints[i], NP_OUTCOME_OK, 5 * NP_NS_PER_MS, S);
+    count_turns(b, NULL, 100, seen);
+    for (int i = 0; i < 2; i++)
+        sample(set->endpoints[i], NP_OUTCOME_OK, 300 * NP_NS_PER_MS, S);
+    count_turns(b, NULL, 100000, seen);
+    assert_in_range(seen[0] + seen[1], 0, 30);
+    /* All are slow: that is the usual now, and every one has its share. */
+    for (int i = 0; i < 10; i++)
+        sample(set->endpoints[i], NP_OUTCOME_OK, 300 * NP_NS_PER_MS, S);
+    count_turns(b, NULL, 10000, seen);
+    assert_shares(seen, NULL, 10, 10000);
+    drop(b, set);
+}
+
 /* Every policy in a changing set: no pick is lost, and each endpoint that stays is served. */
 static void every_policy_survives_churn(void **state)
 {
@@ -516,6 +538,7 @@ int main(void)
         cmocka_unit_test(least_request_with_weights_follows_them_and_the_load),
         cmocka_unit_test(peak_ewma_prefers_the_fast),
         cmocka_unit_test(peak_ewma_comes_back_to_who_failed),
+        cmocka_unit_test(peak_ewma_is_not_taken_in_by_two_bad_draws),
         cmocka_unit_test(every_policy_survives_churn),
         cmocka_unit_test(a_pick_allocates_nothing),
         cmocka_unit_test(survives_want_of_memory),
