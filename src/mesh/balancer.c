@@ -155,7 +155,7 @@ static bool all_excluded(const struct np_snapshot *set, const struct np_pick_ctx
 }
 
 /* Begins a request on the endpoint at `at`, with a reference for the caller. */
-static struct np_endpoint *begin(struct np_balancer *b, size_t at)
+struct np_endpoint *np_balancer_begin(struct np_balancer *b, size_t at)
 {
     struct np_slot *slot = &b->slots[at];
     struct np_stats *s = slot->stats;
@@ -184,7 +184,7 @@ static enum neap_err pick_wary(struct np_balancer *b, const struct np_pick_ctx *
         anyone.nexclude = 0;
         ctx = &anyone;
     }
-    *out = begin(b, b->set->len == 1 ? 0 : b->ops->pick(b, ctx, now));
+    *out = np_balancer_begin(b, b->set->len == 1 ? 0 : b->ops->pick(b, ctx, now));
     return NEAP_OK;
 }
 
@@ -194,7 +194,7 @@ enum neap_err np_balancer_pick(struct np_balancer *b, const struct np_pick_ctx *
     if (ctx == NULL) ctx = &no_wishes;
     if (b->set->len == 0) return NEAP_ENOENDPOINT;
     if (ctx->nexclude > 0) return pick_wary(b, ctx, now, out);
-    *out = begin(b, b->set->len == 1 ? 0 : b->ops->pick(b, ctx, now));
+    *out = np_balancer_begin(b, b->set->len == 1 ? 0 : b->ops->pick(b, ctx, now));
     return NEAP_OK;
 }
 
@@ -203,7 +203,7 @@ void np_balancer_release(struct np_balancer *b, struct np_endpoint *e, const str
 {
     size_t at = atomic_load_explicit(&e->stats->hint, memory_order_relaxed);
     np_endpoint_end(e, r, now);
-    b->inflight--;
+    if (b->inflight > 0) b->inflight--;
     if (b->ops->release != NULL) b->ops->release(b, e, r);
     if (at < b->set->len && b->set->endpoints[at] == e) {
         b->slots[at].spare++;

@@ -390,22 +390,18 @@ bool np_selector_precede(struct np_selector *s, struct np_scope *scope,
     return true;
 }
 
-enum neap_err np_selector_pick(struct np_selector *s, const struct np_pick_ctx *ctx, int64_t now,
-                               struct np_endpoint **out, bool *trial)
+static enum neap_err pick_slowly(struct np_selector *s, const struct np_pick_ctx *ctx, int64_t now,
+                                 struct np_endpoint **out, bool *trial)
 {
-    if (ctx == NULL) ctx = &no_wishes;
     np_selector_keep_up(s, now);
     struct np_scope *scope = np_selector_scope(s, ctx);
     if (scope == NULL) return NEAP_ENOENDPOINT;
-    *trial = false;
     if ((scope->ntrials > 0 || ctx->has_sticky) &&
         np_selector_precede(s, scope, ctx, now, out, trial)) {
         return NEAP_OK;
     }
-    struct np_group *g =
-        ctx->nexclude == 0 && scope->only ? scope->only : np_selector_group(s, scope, ctx);
-    if (g == NULL) return NEAP_ENOENDPOINT;
-    struct np_endpoint *e = np_group_choose(g, ctx, now, ctx->strict);
+    struct np_group *g = np_selector_group(s, scope, ctx);
+    struct np_endpoint *e = g ? np_group_choose(g, ctx, now, ctx->strict) : NULL;
     if (e == NULL) return NEAP_ENOENDPOINT;
     if (g->panic || np_endpoint_availability(e, now) == NP_AVAILABLE) {
         np_selector_account(s, scope, g);
@@ -413,6 +409,28 @@ enum neap_err np_selector_pick(struct np_selector *s, const struct np_pick_ctx *
         e = redraw(s, ctx, e, now);
         if (e == NULL) return NEAP_ENOENDPOINT;
     }
+    *out = begin(e);
+    return NEAP_OK;
+}
+
+enum neap_err np_selector_pick(struct np_selector *s, const struct np_pick_ctx *ctx, int64_t now,
+                               struct np_endpoint **out, bool *trial)
+{
+    struct np_balancer *b = s->plain;
+    if (ctx == NULL) ctx = &no_wishes;
+    *trial = false;
+    if (b == NULL || now >= s->recheck_at || ctx->nexclude > 0 || ctx->nsubset > 0 ||
+        ctx->has_sticky) {
+        return pick_slowly(s, ctx, now, out, trial);
+    }
+    size_t at = b->set->len == 1 ? 0 : b->ops->pick(b, ctx, now);
+    struct np_endpoint *e = b->set->endpoints[at];
+    if (np_endpoint_availability(e, now) == NP_AVAILABLE) {
+        *out = np_balancer_begin(b, at);
+        return NEAP_OK;
+    }
+    e = redraw(s, ctx, e, now);
+    if (e == NULL) return NEAP_ENOENDPOINT;
     *out = begin(e);
     return NEAP_OK;
 }
@@ -435,17 +453,25 @@ static struct np_balancer *balancer_of(const struct np_selector *s, const struct
     return level->parts[s->entries[at].near ? NP_PART_NEAR : NP_PART_FAR].lb;
 }
 
+static void release_slowly(struct np_selector *s, struct np_endpoint *e, const struct np_result *r,
+                           int64_t now)
+{
+    np_endpoint_end(e, r, now);
+    struct np_balancer *b = s->ops->release ? balancer_of(s, e) : NULL;
+    if (b != NULL) s->ops->release(b, e, r);
+    np_endpoint_unref(e);
+}
+
 void np_selector_release(struct np_selector *s, struct np_endpoint *e, bool trial,
                          const struct np_result *r, int64_t now)
 {
-    np_endpoint_end(e, r, now);
     if (trial) {
         np_trial_end(e, r, now);
         s->recheck_at = now; /* it may be available now */
     }
-    if (s->ops->release != NULL) {
-        struct np_balancer *b = balancer_of(s, e);
-        if (b != NULL) s->ops->release(b, e, r);
+    if (s->plain != NULL) {
+        np_balancer_release(s->plain, e, r, now);
+    } else {
+        release_slowly(s, e, r, now);
     }
-    np_endpoint_unref(e);
 }

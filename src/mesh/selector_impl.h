@@ -58,6 +58,8 @@ struct np_scope {
 };
 
 struct np_selector {
+    struct np_balancer *plain; /* takes all requests without wishes, and there is nothing to count;
+                                  NULL: it is not so easy */
     const struct np_balancer_ops *ops;
     struct np_balancer_options balancer;
     struct np_selector_options opts; /* the strings are owned */

@@ -241,9 +241,23 @@ static void divide(struct np_scope *scope, const struct tally *t)
                                                   : NP_PART_FAR];
 }
 
+/* The ordinary case: one set of what is available, of the first level, and nobody is due a trial.
+ */
+static struct np_balancer *plain_of(const struct np_selector *s)
+{
+    const struct np_group *g = s->root.only;
+    if (g == NULL || g->panic || g->part == NP_PART_FAR || g->level != s->root.first) return NULL;
+    if (s->root.ntrials > 0 || s->opts.keyed != NULL) return NULL;
+    return g->lb != NULL && g->lb->set->len > 0 ? g->lb : NULL;
+}
+
 enum neap_err np_plan_scope(struct np_selector *s, struct np_scope *scope)
 {
     struct tally t;
+    if (scope == &s->root && s->plain != NULL) {
+        s->plain->inflight = 0; /* what it has begun may be released elsewhere */
+        s->plain = NULL;
+    }
     if (scope->members == NULL) scope->n = s->all->len;
     count(s, scope, &t);
     enum neap_err err = grow(scope, t.nlevels);
@@ -255,6 +269,7 @@ enum neap_err np_plan_scope(struct np_selector *s, struct np_scope *scope)
         err = plan_level(s, scope, p, &t);
     if (err == NEAP_OK) err = list_trials(s, scope, t.trials);
     divide(scope, &t);
+    if (scope == &s->root && err == NEAP_OK) s->plain = plain_of(s);
     return err;
 }
 
