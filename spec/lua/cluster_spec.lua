@@ -1,4 +1,6 @@
 local core = require "neap.core.cluster"
+local core_http = require "neap.core.http"
+local http = require "neap.http"
 local registry = require "neap.registry"
 local runtime = require "neap.core.runtime"
 local task = require "neap.task"
@@ -354,6 +356,48 @@ describe("a hedge", function()
     call:finish(number, nil)
     assert.equal(0, slow.active)
     assert.is_nil(call:finish(1, 200))
+  end)
+end)
+
+describe("a forwarded answer", function()
+  -- Its body may go on for hours; that is no reason to hedge, nor to take its endpoint for a slow one.
+  it("is there for its call when its head is", function()
+    local head, body = task.future(), task.future()
+    local upstream = assert(http.serve {
+      handler = function(req)
+        head:await(20)
+        req:start(200)
+        req:write "begun"
+        body:await(20)
+        req:finish()
+      end,
+    })
+    local cluster = plain { endpoints = { upstream.address, "127.0.0.1:1" }, hedge = { min_samples = 20 } }
+    for _ = 1, 40 do answer(cluster, 200, 0.01) end
+    local under
+    local gateway = assert(http.serve {
+      handler = function(req)
+        local call <close> = cluster:begin(nil, true)
+        local endpoint = call:start(cluster:endpoints()[1])
+        under = call
+        local ok, _, status, seconds = core_http.forward(nil, req, endpoint.host, endpoint.port,
+          nil, nil, nil, nil, nil, nil, nil, nil, call)
+        assert.is_true(ok)
+        assert.is_nil(call:finish(1, status, seconds))
+      end,
+    })
+    local asked = task.spawn(http.get, "http://" .. gateway.address, { stream = true })
+    repeat task.yield() until under
+    assert.is_not_nil(under:hedge_delay())
+    head:resolve()
+    local res = asked:await(20)
+    assert.equal("begun", res:read())
+    assert.is_nil(under:hedge_delay())
+    body:resolve()
+    assert.is_nil(res:read())
+    cluster:close()
+    gateway:close { grace = 0 }
+    upstream:close { grace = 0 }
   end)
 end)
 

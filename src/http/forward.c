@@ -22,6 +22,7 @@ struct np_http_forward {
     bool begun;                      /* the answer */
     const struct np_http_statuses *hold;
     void (*on_held)(void *arg, const struct np_http_head *head, int64_t head_took);
+    void (*on_answered)(void *arg);
     const struct np_http_head *head; /* of the answer that is held: the call's */
     enum neap_err err;               /* our own reason for the call's end, or NEAP_OK */
     const char *why;
@@ -137,6 +138,7 @@ static void pass_head(struct np_http_forward *f, const struct np_http_head *h)
         return;
     }
     f->begun = true;
+    if (f->on_answered) f->on_answered(f->arg);
 }
 
 static void on_head(struct np_http_call *c, const struct np_http_head *h)
@@ -275,6 +277,7 @@ enum neap_err np_http_forward_start(struct np_http_client *client, struct np_htt
     f->head_took = -1;
     f->hold = o->hold;
     f->on_held = o->on_held;
+    f->on_answered = o->on_answered;
     err = np_http_client_call(client, &r, &call_handler, f, &f->call, info);
     if (err) {
         np_free(f);

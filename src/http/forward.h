@@ -41,6 +41,8 @@ struct np_http_forward_options {
      * first. NULL: none. Lent until `done`. */
     const struct np_http_statuses *hold;
     void (*on_held)(void *arg, const struct np_http_head *head, int64_t head_took);
+    /* An answer's head has come, and is passed on. NULL: nobody minds. */
+    void (*on_answered)(void *arg);
 };
 
 /* How it ended; from the loop, once, unless it was cancelled. NEAP_OK: it is answered. A failure

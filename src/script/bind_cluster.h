@@ -143,6 +143,11 @@ struct np_cluster_outcome {
     bool unreached;
     enum np_retriable retriable;
 };
+void np_cluster_outcome_of_status(const struct np_cluster_shell *s, int status,
+                                  struct np_cluster_outcome *out);
+/* `phase`: where the call stood, as the HTTP client names it; or NULL. */
+void np_cluster_outcome_of_error(enum neap_err code, const char *phase,
+                                 struct np_cluster_outcome *out);
 /* call:finish's arguments from 3 on; a latency that is not given is -1. */
 void np_cluster_read_outcome(lua_State *L, const struct np_cluster_shell *s,
                              struct np_cluster_outcome *out);
@@ -150,7 +155,11 @@ void np_cluster_read_outcome(lua_State *L, const struct np_cluster_shell *s,
 bool np_cluster_retries(const struct np_cluster_shell *s, lua_Integer status);
 /* bind_cluster.c: the cluster at 1, open, which has seen what its service has become. */
 struct np_cluster_box *np_cluster_box_check(lua_State *L, int64_t now);
-/* bind_cluster_call.c */
+/* bind_cluster_call.c: a call at `idx`, lent while its userdata lives, for those who see an
+ * answer's head before Lua does: the attempt begun last is answered, as by call:answered. The
+ * second does not raise; of an ended call it does nothing. */
+void *np_cluster_call_check(lua_State *L, int idx);
+void np_cluster_call_answered(void *call);
 void np_cluster_open_calls(lua_State *L);
 int np_cluster_begin(lua_State *L); /* cluster:begin(…) */
 int np_cluster_pick(lua_State *L);  /* cluster:pick(…) */

@@ -452,6 +452,25 @@ static int call_finish(lua_State *L)
     return 0;
 }
 
+static void answered(struct call *k, int i)
+{
+    int64_t now = np_loop_hrtime();
+    k->attempts[i].answered = now > k->attempts[i].a.began ? now : k->attempts[i].a.began + 1;
+    np_cluster_answered(machine(k), &k->call, &k->attempts[i].a);
+}
+
+void *np_cluster_call_check(lua_State *L, int idx)
+{
+    return luaL_checkudata(L, idx, NP_CLUSTER_CALL_TYPE);
+}
+
+void np_cluster_call_answered(void *call)
+{
+    struct call *k = call;
+    if (k->shell == NULL || k->call.attempts == 0 || k->call.decided) return;
+    if (k->attempts[k->call.attempts - 1].a.e != NULL) answered(k, k->call.attempts - 1);
+}
+
 /* call:answered(number): its answer has begun and is the call's; the latency
  * ends here. */
 static int call_answered(lua_State *L)
@@ -460,9 +479,7 @@ static int call_answered(lua_State *L)
     int i = check_attempt(L, k);
     if (k->attempts[i].answered != 0) return 0;
     if (k->call.decided) np_misuse(L, "another attempt was answered already");
-    int64_t now = np_loop_hrtime();
-    k->attempts[i].answered = now > k->attempts[i].a.began ? now : k->attempts[i].a.began + 1;
-    np_cluster_answered(machine(k), &k->call, &k->attempts[i].a);
+    answered(k, i);
     return 0;
 }
 

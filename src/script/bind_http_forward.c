@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "http/forward.h"
+#include "script/bind_cluster.h"
 #include "script/bind_http_client.h"
 #include "script/bind_http_deadline.h"
 #include "script/bind_http_request.h"
@@ -21,7 +22,8 @@ enum {
     METHOD,
     HOLD,
     NAME,
-    VALUE
+    VALUE,
+    CALL
 };
 
 #define HELD "neap.http.held"
@@ -32,6 +34,7 @@ struct forwarding {
     struct np_http_forward *f; /* NULL when it is over */
     struct np_http_req *r;
     struct np_wait wait;
+    void *call;      /* of a cluster, whose last attempt this is; NULL: none */
     bool held;       /* an answer's head is there, and it is to be said what becomes of it */
     bool unanswered; /* it failed, and the request is as it was */
     bool body_begun;
@@ -68,11 +71,19 @@ static void on_held(void *arg, const struct np_http_head *head, int64_t head_too
     struct forwarding *w = arg;
     struct np_bytes after = np_http_header_get(head, "retry-after", 11);
     w->held = true;
+    w->call = NULL; /* it hears of this answer from who decides */
     w->status = head->status;
     w->head_took = head_took;
     w->retry_after_len = after.p && after.n <= RETRY_AFTER_MAX ? after.n : 0;
     if (w->retry_after_len > 0) memcpy(w->retry_after, after.p, after.n);
     np_wake(&w->wait, NEAP_OK);
+}
+
+/* The attempt's latency ends here, and waits for no other. */
+static void on_answered(void *arg)
+{
+    struct forwarding *w = arg;
+    if (w->call) np_cluster_call_answered(w->call);
 }
 
 static void drop(struct forwarding *w)
@@ -198,10 +209,10 @@ static void read_place(lua_State *L, struct np_http_request *r)
 }
 
 /* forward(options | seconds | nil, req, host, port, target | nil, headers | nil, keep_host, body |
- * nil, method | nil, hold | nil). `options` as for request(), read for the way and the timeouts
- * alone. Answers whose status is among `hold` are not passed on: they come as false, held, status,
- * seconds, Retry-After's text; then held:pass() gives what this would have, or held:drop() gives
- * the request back as it was but for its body. */
+ * nil, method | nil, hold | nil, name, value, call). `options` as for request(), read for the way
+ * and the timeouts alone. Answers whose status is among `hold` are not passed on: they come as
+ * false, held, status, seconds, Retry-After's text; then held:pass() gives what this would have, or
+ * held:drop() gives the request back as it was but for its body. */
 static int http_forward(lua_State *L)
 {
     struct np_http_header headers[2 * NP_LUA_MAX_HEADERS + 1];
@@ -210,7 +221,7 @@ static int http_forward(lua_State *L)
     struct np_http_forward_options o = {.request = {.port = 80, .timeout = DEFAULT_TIMEOUT}};
     struct np_http_client *client;
     struct neap_errinfo info = {0};
-    lua_settop(L, VALUE);
+    lua_settop(L, CALL);
     struct np_http_req *r = np_http_req_check(L, REQUEST);
     if (r->x && r->answered) return np_misuse(L, "an answer was already begun");
     if (!r->x) return np_http_req_gone(L, r);
@@ -228,6 +239,7 @@ static int http_forward(lua_State *L)
     o.compress = r->plan;
     if (!lua_isnil(L, HOLD)) o.hold = luaL_checkudata(L, HOLD, STATUSES);
     o.on_held = on_held;
+    o.on_answered = on_answered;
     struct np_http_req_head added;
     read_added(L, r, &added);
     if (!lua_isnil(L, NAME)) {
@@ -238,8 +250,14 @@ static int http_forward(lua_State *L)
     o.answer_headers = added.headers;
     o.nanswer_headers = added.n;
     np_http_req_keep(L, REQUEST, r);
-    struct forwarding *w = lua_newuserdatauv(L, sizeof *w, 1);
+    void *call = lua_isnil(L, CALL) ? NULL : np_cluster_call_check(L, CALL);
+    struct forwarding *w = lua_newuserdatauv(L, sizeof *w, 2);
     memset(w, 0, sizeof *w);
+    if (call) {
+        lua_pushvalue(L, CALL);
+        lua_setiuservalue(L, -2, 2);
+        w->call = call;
+    }
     if (!r->x) return np_fail(L, NEAP_ECLOSED, NULL);
     w->r = r;
     enum neap_err err = np_http_forward_start(client, r->x, &o, on_done, w, &w->f, &info);

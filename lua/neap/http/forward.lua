@@ -131,13 +131,13 @@ local function target_with(req, prefix, opts)
   return prefix .. target
 end
 
-local function send(req, place, through, prefix, opts, timeout, hold, name, value)
+local function send(req, place, through, prefix, opts, timeout, hold, c, name, value)
   if timeout == nil then timeout = opts.timeout end
   local way, err = way_to(place, through, timeout)
   if err then return nil, err, true, false end
   local headers = changes(req, through.headers, opts)
   return core.forward(way, req, place.host, place.port, target_with(req, prefix, opts), headers,
-    opts.preserve_host, opts.body, opts.method, hold, name, value)
+    opts.preserve_host, opts.body, opts.method, hold, name, value, c)
 end
 
 -- --- a balancer that stands by itself, without rules

@@ -45,8 +45,8 @@ local function class_of(req, through, opts)
 end
 
 -- Plain HTTP to a TCP place with nothing changed.
-local function quick(req, place, _, _, _, within, hold, name, value)
-  return forward(within, req, place.host, place.port, nil, nil, nil, nil, nil, hold, name, value)
+local function quick(req, place, _, _, _, within, hold, c, name, value)
+  return forward(within, req, place.host, place.port, nil, nil, nil, nil, nil, hold, name, value, c)
 end
 
 -- The header of the answer that tells of the endpoint, unless the request has brought its value.
@@ -124,7 +124,7 @@ local function go_on(f, ok, err, status, seconds, after)
     local place = up:place(endpoint)
     local by = f.plain and place.host and quick or f.send
     ok, err, status, seconds, after =
-      by(req, place, through, through.prefix, f.opts, within, f.hold, mark(f, endpoint))
+      by(req, place, through, through.prefix, f.opts, within, f.hold, f.c, mark(f, endpoint))
   end
 end
 
@@ -138,7 +138,7 @@ local function attempts(f, endpoint, within)
   end
   local place = up:place(endpoint)
   local by = f.plain and place.host and quick or f.send
-  return go_on(f, by(f.req, place, through, through.prefix, f.opts, within, f.hold, mark(f, endpoint)))
+  return go_on(f, by(f.req, place, through, through.prefix, f.opts, within, f.hold, f.c, mark(f, endpoint)))
 end
 
 -- What a chooser chose for an attempt that nobody ended, as the client had left.
@@ -167,9 +167,9 @@ local function hot(req, through, opts, send)
   local ok, err, status, seconds, after
   if place.host then
     ok, err, status, seconds, after =
-      forward(within, req, place.host, place.port, nil, nil, nil, nil, nil, hold)
+      forward(within, req, place.host, place.port, nil, nil, nil, nil, nil, hold, nil, nil, c)
   else
-    ok, err, status, seconds, after = send(req, place, through, "", opts, within, hold)
+    ok, err, status, seconds, after = send(req, place, through, "", opts, within, hold, c)
   end
   if ok then
     c:finish(1, status, seconds)
