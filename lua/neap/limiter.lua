@@ -75,7 +75,10 @@ function M.new(opts) return core.new(opts) end
 
 local function whose_by(key)
   if type(key) == "function" then return key end
-  if key == "address" then return function(req) return req.client end end
+  if key == "address" then
+    local network = require("neap.core.http").network
+    return function(req) return network(req.client) end
+  end
   if key ~= nil then return function(req) return req:header(key) or "" end end
   return nil
 end
@@ -116,7 +119,7 @@ end
 
 -- --- a sliding window keeps no line in C: who waits does so here, in order
 
-local lines = setmetatable({}, { __mode = "k" }) -- limiter → key → the last one's future
+local lines = setmetatable({}, { __mode = "k" }) -- limiter → who waits: key → the last one's future
 local ALL = {} -- the key of those without one
 
 local function window_turn(self, ends, cost, key)
@@ -129,15 +132,17 @@ local function window_turn(self, ends, cost, key)
   end
 end
 
-local function wait_in_line(self, ends, cost, key)
-  local line = lines[self] or {}
+local function wait_in_line(self, longest, ends, cost, key)
+  local line = lines[self] or { waiting = 0, last = {} }
   lines[self] = line
+  if line.waiting >= longest + 1 then return nil, task.error("ELIMIT", "too many wait") end
   local at, mine = key or ALL, task.future()
-  local before = line[at]
-  line[at] = mine
+  local before = line.last[at]
+  line.last[at], line.waiting = mine, line.waiting + 1
   local leave <close> = setmetatable({}, { -- luacheck: ignore 211
     __close = function()
-      if line[at] == mine then line[at] = nil end
+      line.waiting = line.waiting - 1
+      if line.last[at] == mine then line.last[at] = nil end
       mine:resolve(true)
     end,
   })
@@ -161,10 +166,8 @@ end
 ---@return neap.limiter.Info|neap.Error info ELIMIT with `retry_after` in seconds, or `never`: too costly
 function methods:wait(timeout, cost, key)
   local most = math.min(timeout or math.huge, task.deadline() or math.huge)
-  if self:stats().algorithm == "sliding_window" then
-    return wait_in_line(self, runtime.monotonic() + most, cost, key)
-  end
   local wait, ticket, info = core.reserve(self, most, cost or 1, key)
+  if wait == false then return wait_in_line(self, ticket, runtime.monotonic() + most, cost, key) end
   if not wait then return nil, ticket end
   if wait <= 0 then return true, info end
   local waited = false

@@ -163,15 +163,18 @@ describe("neap.limiter", function()
     end)
 
     it("bounds the line", function()
-      local l = neap.limiter.new { rate = 0.1, burst = 1, queue = 2 }
-      local waiting <close> = task.group()
-      for _ = 1, 3 do
-        waiting:spawn(function() l:wait() end)
+      for _, algorithm in ipairs { "token_bucket", "leaky_bucket", "sliding_window" } do
+        local l = neap.limiter.new { algorithm = algorithm, rate = 0.1, burst = 1, queue = 2, window = 10 }
+        if algorithm == "sliding_window" then l:wait() end
+        local waiting <close> = task.group()
+        for _ = 1, 3 do
+          waiting:spawn(function() l:wait() end)
+        end
+        task.yield()
+        local none, err = l:wait(1000)
+        assert.is_nil(none)
+        assert.equal("ELIMIT", err.code)
       end
-      task.yield()
-      local none, err = l:wait(1000)
-      assert.is_nil(none)
-      assert.equal("ELIMIT", err.code)
     end)
   end)
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/cidr.h"
 #include "http/asker.h"
 #include "mesh/admission.h"
 #include "script/bind_concurrency.h"
@@ -40,32 +41,33 @@ struct verdict {
     bool limited; /* `limit` is filled in */
 };
 
-/* "2001:db8:1:2::/64" of an IPv6 address: whoever has one of them has them all. */
-static size_t network_of(const char *address, char *out, size_t size)
+/* The key of an address, with or without a port: an IPv4 address, or the /64 of an IPv6 one, as
+ * whoever has one address of it has them all; else (a unix socket's) the text itself. */
+static const char *network_of(const char *text, char room[8], size_t *n)
 {
-    const char *at = address;
-    int groups = 0;
-    for (; *at && groups < 4; at++)
-        if (*at == ':' && (++groups == 4 || at[1] == ':')) break;
-    size_t n = *at == ':' ? (size_t)(at - address) : strlen(address);
-    if (n >= size) n = size - 1;
-    memcpy(out, address, n);
-    return n;
+    struct np_ip ip;
+    *n = strlen(text);
+    if (np_ip_parse_host(text, *n, &ip, NULL) != NEAP_OK) return text;
+    *n = ip.family == 4 ? 4 : 8;
+    memcpy(room, ip.bytes, *n);
+    return room;
 }
 
-static const char *key_of(const struct np_http_gate *g, struct np_http_exchange *x, char *room,
-                          size_t size, size_t *n)
+/* NULL: one for all. */
+static const char *key_of(const struct np_http_gate *g, struct np_http_exchange *x, char room[8],
+                          size_t *n)
 {
+    struct np_http_asker asker;
     if (g->key == KEY_HEADER) {
         struct np_bytes v = np_http_header_get(&x->head, g->key_header, strlen(g->key_header));
         *n = v.n < KEY_MAX ? v.n : KEY_MAX;
         return v.p ? v.p : "";
     }
     if (g->key == KEY_NONE) return NULL;
-    struct np_http_asker asker;
+    if (!np_http_trusts_anybody(x)) return network_of(np_http_exchange_peer_name(x), room, n);
     np_http_exchange_asker(x, &asker);
-    *n = network_of(asker.client, room, size);
-    return room;
+    const char *key = network_of(asker.client, room, n);
+    return key == room ? key : "";
 }
 
 static enum np_priority priority_of(const struct np_http_gate *g, struct np_http_exchange *x)
@@ -126,11 +128,11 @@ static void refuse(struct np_http_exchange *x, const struct verdict *v)
 
 bool np_http_gate_admit(struct np_http_gate *g, struct np_http_exchange *x)
 {
-    char room[NP_ADDR_TEXT_MAX];
+    char room[8];
     struct verdict v;
     size_t n = 0;
     if (g->by_script) return true;
-    const char *key = g->limiter ? key_of(g, x, room, sizeof room, &n) : NULL;
+    const char *key = g->limiter ? key_of(g, x, room, &n) : NULL;
     enum np_priority p = g->concurrency || g->admission ? priority_of(g, x) : NP_PRIORITY_NORMAL;
     decide(g, x, key, n, 1, p, &v);
     if (v.status == 0) return true;
@@ -326,12 +328,12 @@ static int gate_admit(lua_State *L)
 {
     struct np_http_gate *g = check_gate(L, 1);
     struct np_http_req *r = np_http_req_check(L, 2);
-    char room[NP_ADDR_TEXT_MAX];
+    char room[8];
     struct verdict v;
     size_t n = 0;
     if (!r->x || r->x->admitted) return 0;
-    const char *key = lua_isboolean(L, 3) ? key_of(g, r->x, room, sizeof room, &n)
-                                          : luaL_optlstring(L, 3, NULL, &n);
+    const char *key =
+        lua_isboolean(L, 3) ? key_of(g, r->x, room, &n) : luaL_optlstring(L, 3, NULL, &n);
     lua_Integer class = luaL_optinteger(L, 4, -1);
     enum np_priority p =
         class < 0 || class >= NP_PRIORITY_CLASSES ? priority_of(g, r->x) : (enum np_priority) class;
@@ -389,6 +391,16 @@ void np_http_gate_stats(lua_State *L, const struct np_http_gate *g)
     }
 }
 
+/* network(address) → the key that stands for it, see network_of */
+static int http_network(lua_State *L)
+{
+    char room[8];
+    size_t n;
+    const char *key = network_of(luaL_checkstring(L, 1), room, &n);
+    lua_pushlstring(L, key, n);
+    return 1;
+}
+
 void np_http_add_gate(lua_State *L)
 {
     static const luaL_Reg methods[] = {{"admit", gate_admit}, {NULL, NULL}};
@@ -396,4 +408,6 @@ void np_http_add_gate(lua_State *L)
     np_type_new(L, GATE, methods, meta);
     lua_pushcfunction(L, http_gate);
     lua_setfield(L, -2, "gate");
+    lua_pushcfunction(L, http_network);
+    lua_setfield(L, -2, "network");
 }

@@ -190,10 +190,17 @@ static int limiter_allow(lua_State *L)
     return 1;
 }
 
-/* reserve(max_wait, cost, key) → wait, ticket, info | nil, err. For lua/neap/limiter.lua. */
+/* reserve(max_wait, cost, key) → wait, ticket, info | nil, err | false, the longest line: a window,
+ * which keeps none. For lua/neap/limiter.lua. */
 static int limiter_reserve(lua_State *L)
 {
     struct np_shared_limiter *l = check_open(L);
+    struct np_limiter_options o = np_shared_limiter_options(l);
+    if (o.algorithm == NP_SLIDING_WINDOW) {
+        lua_pushboolean(L, 0);
+        lua_pushnumber(L, o.queue);
+        return 2;
+    }
     double seconds = luaL_checknumber(L, 2), cost = check_cost(L, 3);
     size_t n = 0;
     const char *key = luaL_optlstring(L, 4, NULL, &n);
