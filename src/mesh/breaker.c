@@ -36,7 +36,8 @@ struct rules {
     atomic_bool shadow;
     _Atomic(uint32_t) consecutive_failures, minimum_calls, half_open_probes, max_requests;
     _Atomic(double) failure_rate, jitter;
-    atomic_llong slot_ns, open_ns, max_open_ns;
+    _Atomic(double) per_ns; /* slots */
+    atomic_llong open_ns, max_open_ns;
 };
 
 struct np_breaker {
@@ -49,6 +50,7 @@ struct np_breaker {
     atomic_uint consecutive;
     atomic_uint inflight;
     atomic_uint changes;
+    atomic_bool failing; /* there may be failures in the window */
     atomic_ullong draws;
     atomic_ullong opened, closed, refused_open, refused_cap, calls, failures;
 };
@@ -143,7 +145,7 @@ static void take(struct np_breaker *b, const struct np_breaker_options *o)
     WRITE(max_requests, o->max_requests);
     WRITE(failure_rate, o->failure_rate);
     WRITE(jitter, o->jitter);
-    WRITE(slot_ns, o->window_ns / NP_BREAKER_SLOTS);
+    WRITE(per_ns, NP_BREAKER_SLOTS / (double)o->window_ns);
     WRITE(open_ns, o->open_ns);
     WRITE(max_open_ns, o->max_open_ns);
 }
@@ -230,7 +232,8 @@ static bool to_closed(struct np_breaker *b, uint64_t *seen, struct view to)
 
 static uint32_t tick_of(const struct np_breaker *b, int64_t now)
 {
-    return now > 0 ? (uint32_t)((uint64_t)now / (uint64_t)READ(slot_ns)) : 0;
+    /* Half a nanosecond, so that the rounding of the factor moves no boundary. */
+    return now > 0 ? (uint32_t)(uint64_t)(((double)now + 0.5) * READ(per_ns)) : 0;
 }
 
 /* By how many ticks a slot is behind, among those that 24 bits can tell apart. */
@@ -260,11 +263,14 @@ static uint64_t slot_add(uint64_t slot, uint32_t tick, bool failed)
 static bool window_add(struct np_breaker *b, bool failed, double rate, int64_t now)
 {
     uint32_t tick = tick_of(b, now);
+    if (failed) atomic_store_explicit(&b->failing, true, memory_order_relaxed);
     _Atomic(uint64_t) *slot = &b->slots[tick % NP_BREAKER_SLOTS];
     uint64_t w = atomic_load_explicit(slot, memory_order_relaxed);
     while (!atomic_compare_exchange_weak_explicit(slot, &w, slot_add(w, tick, failed),
                                                   memory_order_relaxed, memory_order_relaxed)) {
     }
+    /* The usual case. */
+    if (!failed && !atomic_load_explicit(&b->failing, memory_order_relaxed)) return false;
     uint64_t calls = 0, failures = 0;
     for (size_t i = 0; i < NP_BREAKER_SLOTS; i++) {
         uint64_t s = atomic_load_explicit(&b->slots[i], memory_order_relaxed);

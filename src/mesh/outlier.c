@@ -62,7 +62,7 @@ const char *np_outlier_options_problem(const struct np_outlier_options *o)
     if (o->base_ejection_ns <= 0) return "base_ejection_time: expected more than 0";
     if (o->max_ejection_ns < o->base_ejection_ns)
         return "max_ejection_time: expected at least base_ejection_time";
-    if (o->max_jitter_ns < 0) return "max_ejection_time_jitter: expected at least 0";
+    if (o->max_jitter_ns < 0) return "max_ejection_jitter: expected at least 0";
     if (!percent_ok(o->max_ejection_percent)) return "max_ejection_percent: expected 0 to 100";
     if (!(o->success_rate_stdev_factor >= 0 && o->success_rate_stdev_factor <= 1000))
         return "success_rate_stdev_factor: expected 0 to 1000";
