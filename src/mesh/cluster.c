@@ -25,6 +25,8 @@ enum neap_err np_cluster_new(const struct np_cluster_options *o, struct np_clust
     c->rules = np_cluster_rules_ref(rules);
     c->retry = o->retry;
     c->hedge = o->hedge;
+    c->most = o->retry.attempts + (o->hedge.on ? o->hedge.max : 0);
+    if (c->most > NP_CALL_ATTEMPTS) c->most = NP_CALL_ATTEMPTS;
     c->shadow_limiter = o->limiter_on && o->limiter.shadow;
     c->leaky = o->limiter_on && o->limiter.algorithm == NP_LEAKY_BUCKET;
     c->shadow_concurrency = o->concurrency_on && o->concurrency.shadow;
@@ -49,6 +51,11 @@ void np_cluster_free(struct np_cluster *c)
 enum neap_err np_cluster_update(struct np_cluster *c, struct np_snapshot *set, int64_t now)
 {
     return np_selector_update(c->selector, set, now);
+}
+
+uint32_t np_cluster_most_attempts(const struct np_cluster *c)
+{
+    return c->most;
 }
 
 struct np_selector *np_cluster_selector(struct np_cluster *c)
@@ -209,7 +216,7 @@ enum neap_err np_call_attempt(struct np_cluster *c, struct np_call *call, bool s
 static enum neap_err may_start(struct np_cluster *c, struct np_call *call, int64_t now)
 {
     if (call->over || call->decided) return NEAP_ECLOSED;
-    if (call->attempts >= NP_CALL_ATTEMPTS) return NEAP_ELIMIT;
+    if (call->attempts >= c->most) return NEAP_ELIMIT;
     if (call->deadline != 0 && now >= call->deadline) {
         return np_call_refuse(c, call, NP_RULE_DEADLINE, 0, NEAP_ETIMEDOUT);
     }

@@ -122,6 +122,8 @@ void np_cluster_free(struct np_cluster *c); /* every call has ended; NULL is all
 NEAP_MUST_CHECK enum neap_err np_cluster_update(struct np_cluster *c, struct np_snapshot *set,
                                                 int64_t now);
 struct np_selector *np_cluster_selector(struct np_cluster *c);
+/* Attempts of a call, hedges included: NEAP_ELIMIT for more. */
+uint32_t np_cluster_most_attempts(const struct np_cluster *c);
 
 /* An attempt: a request to one endpoint. The caller's memory, zeroed by the machine. */
 struct np_attempt {

@@ -33,6 +33,7 @@ struct np_cluster {
     struct np_selector *selector;
     struct np_retry_options retry;
     struct np_hedge_options hedge;
+    uint32_t most; /* attempts of a call, hedges included */
     bool shadow_limiter, shadow_concurrency, shadow_breaker, shadow_budget;
     bool leaky; /* the limiter lets wait */
     struct np_rng rng;

@@ -78,7 +78,7 @@ static enum np_verdict done(struct np_call *call)
 static bool any_left(const struct np_cluster *c, const struct np_call *call)
 {
     uint32_t made = (uint32_t)call->attempts - call->hedges;
-    return made < c->retry.attempts && call->attempts < NP_CALL_ATTEMPTS;
+    return made < c->retry.attempts && call->attempts < c->most;
 }
 
 /* Pays for a retry, unless it is `free`; in shadow mode it pretends to, and there is none. */
@@ -127,7 +127,7 @@ int64_t np_cluster_hedge_at(struct np_cluster *c, const struct np_call *call)
     if (!c->hedge.on || !call->safe || call->decided || call->over || call->inflight == 0) {
         return INT64_MAX;
     }
-    if (call->hedges_asked >= c->hedge.max || call->attempts >= NP_CALL_ATTEMPTS) return INT64_MAX;
+    if (call->hedges_asked >= c->hedge.max || call->attempts >= c->most) return INT64_MAX;
     double delay = np_hedge_delay(c);
     if (delay <= 0) return INT64_MAX;
     int64_t at = np_time_add(call->last_began, (int64_t)delay);

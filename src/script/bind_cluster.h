@@ -161,6 +161,9 @@ struct np_cluster_box *np_cluster_box_check(lua_State *L, int64_t now);
 void *np_cluster_call_check(lua_State *L, int idx);
 void np_cluster_call_answered(void *call);
 void np_cluster_open_calls(lua_State *L);
+/* nil, err of a call that the cluster at that index has refused. */
+int np_cluster_push_refusal(lua_State *L, int cluster, const struct np_call *call,
+                            enum neap_err err);
 int np_cluster_begin(lua_State *L); /* cluster:begin(…) */
 int np_cluster_pick(lua_State *L);  /* cluster:pick(…) */
 

@@ -30,7 +30,7 @@ struct call {
     struct {
         struct np_attempt a;
         int64_t answered; /* 0: not yet */
-    } attempts[NP_CALL_ATTEMPTS];
+    } attempts[];         /* as many as the cluster makes */
 };
 
 static const struct np_result nothing = {.outcome = NP_OUTCOME_CANCELED, .latency_ns = -1};
@@ -134,6 +134,7 @@ static int call_gc(lua_State *L)
 /* Pushes a call that has not begun; the cluster is at 1. */
 static struct call *push_call(lua_State *L, struct np_cluster_box *b)
 {
+    struct call *k;
     if (b->pooled > 0) {
         lua_getiuservalue(L, 1, NP_CLUSTER_UV_POOL);
         lua_rawgeti(L, -1, b->pooled);
@@ -143,7 +144,8 @@ static struct call *push_call(lua_State *L, struct np_cluster_box *b)
         lua_remove(L, -2);
         return lua_touserdata(L, -1);
     }
-    struct call *k = lua_newuserdatauv(L, sizeof *k, UVS);
+    size_t places = np_cluster_most_attempts(b->shell->cluster) * sizeof k->attempts[0];
+    k = lua_newuserdatauv(L, sizeof *k + places, UVS);
     k->shell = NULL;
     k->closed = true;
     luaL_setmetatable(L, NP_CLUSTER_CALL_TYPE);
@@ -247,12 +249,11 @@ static const char *why(enum np_rule rule)
     }
 }
 
-/* nil, err of the call at `idx`. */
-static int refused(lua_State *L, int idx, const struct np_call *call, enum neap_err err)
+int np_cluster_push_refusal(lua_State *L, int cluster, const struct np_call *call,
+                            enum neap_err err)
 {
     const char *text = why(call->refused_by);
-    lua_getiuservalue(L, idx, UV_CLUSTER);
-    lua_getiuservalue(L, -1, NP_CLUSTER_UV_NAME);
+    lua_getiuservalue(L, cluster, NP_CLUSTER_UV_NAME);
     const char *name = lua_tostring(L, -1);
     (void)np_fail(L, err, "%s: %s", name, text ? text : neap_err_text(err));
     if (text == NULL) return 2;
@@ -263,6 +264,13 @@ static int refused(lua_State *L, int idx, const struct np_call *call, enum neap_
         lua_setfield(L, -2, "retry_after");
     }
     return 2;
+}
+
+/* nil, err of the call at `idx`. */
+static int refused(lua_State *L, int idx, const struct np_call *call, enum neap_err err)
+{
+    lua_getiuservalue(L, idx, UV_CLUSTER);
+    return np_cluster_push_refusal(L, lua_gettop(L), call, err);
 }
 
 /* Pushes the call, admitted, or nil and an error; true: admitted. */
@@ -316,7 +324,8 @@ static int push_attempt(lua_State *L, struct call *k, const struct np_attempt *a
 /* The next attempt's place. */
 static struct np_attempt *next_place(struct call *k)
 {
-    int i = k->call.attempts < NP_CALL_ATTEMPTS ? k->call.attempts : NP_CALL_ATTEMPTS - 1;
+    int most = (int)np_cluster_most_attempts(machine(k));
+    int i = k->call.attempts < most ? k->call.attempts : most - 1;
     return &k->attempts[i].a;
 }
 

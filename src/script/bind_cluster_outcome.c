@@ -57,16 +57,11 @@ static bool is_uncertain(enum neap_err code)
     }
 }
 
-static void read_error(lua_State *L, int idx, struct np_cluster_outcome *o)
+void np_cluster_outcome_of_error(enum neap_err code, const char *phase,
+                                 struct np_cluster_outcome *o)
 {
-    enum neap_err code = np_error_code(L, idx);
-    luaL_checktype(L, idx, LUA_TTABLE);
-    lua_getfield(L, idx, "phase");
-    const char *phase = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
-    if (code == NEAP_ECANCELED) {
-        o->r.outcome = NP_OUTCOME_CANCELED;
-        return;
-    }
+    *o = (struct np_cluster_outcome){.r = {.outcome = NP_OUTCOME_CANCELED, .latency_ns = -1}};
+    if (code == NEAP_ECANCELED) return;
     o->r.outcome = NP_OUTCOME_FAILED;
     o->unreached = is_unreached(code) || before_sending(phase) || was_waiting(phase);
     if (was_waiting(phase)) {
@@ -79,6 +74,14 @@ static void read_error(lua_State *L, int idx, struct np_cluster_outcome *o)
         o->r.fault = NP_FAULT_NONE; /* ours: a limit, no memory, a misuse … */
         o->retriable = NP_RETRIABLE_NO;
     }
+}
+
+static void read_error(lua_State *L, int idx, struct np_cluster_outcome *o)
+{
+    luaL_checktype(L, idx, LUA_TTABLE);
+    lua_getfield(L, idx, "phase");
+    const char *phase = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    np_cluster_outcome_of_error(np_error_code(L, idx), phase, o);
     lua_pop(L, 1);
 }
 
@@ -88,9 +91,10 @@ bool np_cluster_retries(const struct np_cluster_shell *s, lua_Integer status)
     return s->statuses[status / 64] >> (status % 64) & 1;
 }
 
-static void read_status(const struct np_cluster_shell *s, lua_Integer status,
-                        struct np_cluster_outcome *o)
+void np_cluster_outcome_of_status(const struct np_cluster_shell *s, int status,
+                                  struct np_cluster_outcome *o)
 {
+    *o = (struct np_cluster_outcome){.r = {.outcome = NP_OUTCOME_CANCELED, .latency_ns = -1}};
     bool retried = np_cluster_retries(s, status);
     if (status < 500 && status != 429 && !retried) {
         o->r.outcome = NP_OUTCOME_OK;
@@ -119,7 +123,7 @@ void np_cluster_read_outcome(lua_State *L, const struct np_cluster_shell *s,
     *o = (struct np_cluster_outcome){.r = {.outcome = NP_OUTCOME_CANCELED, .latency_ns = -1}};
     switch (lua_type(L, 3)) {
     case LUA_TNUMBER:
-        read_status(s, luaL_checkinteger(L, 3), o);
+        np_cluster_outcome_of_status(s, (int)luaL_checkinteger(L, 3), o);
         break;
     case LUA_TNIL:
     case LUA_TNONE:
