@@ -31,7 +31,7 @@ static const struct np_balancer_ops *const policies[] = {
     &np_lb_client_side_weighted,
 };
 enum { POLICIES = sizeof policies / sizeof policies[0] };
-enum { SPARE = 64 }; /* references taken at a time */
+enum { SPARE = 64, SPARE_MOST = 4096 }; /* references taken at a time, and kept */
 #define UPDATE_MIN_NS INT64_C(100000000)
 
 const struct np_balancer_ops *np_balancer_find(const char *name)
@@ -205,7 +205,7 @@ void np_balancer_release(struct np_balancer *b, struct np_endpoint *e, const str
     np_endpoint_end(e, r, now);
     if (b->inflight > 0) b->inflight--;
     if (b->ops->release != NULL) b->ops->release(b, e, r);
-    if (at < b->set->len && b->set->endpoints[at] == e) {
+    if (at < b->set->len && b->set->endpoints[at] == e && b->slots[at].spare < SPARE_MOST) {
         b->slots[at].spare++;
     } else {
         np_endpoint_unref(e);

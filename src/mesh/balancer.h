@@ -119,7 +119,8 @@ NEAP_MUST_CHECK enum neap_err np_balancer_pick(struct np_balancer *b, const stru
                                                int64_t now, struct np_endpoint **out);
 /* Begins one on the endpoint at an index of b->set, which somebody else has chosen. */
 struct np_endpoint *np_balancer_begin(struct np_balancer *b, size_t at);
-/* Ends the request and drops the reference. */
+/* Ends the request and drops the reference: of what was picked here, or begun and referenced
+ * elsewhere. */
 void np_balancer_release(struct np_balancer *b, struct np_endpoint *e, const struct np_result *r,
                          int64_t now);
 

@@ -31,9 +31,7 @@ void np_loads_fini(struct np_loads *l)
 
 static void renew(struct np_loads *l, const struct np_balancer *b)
 {
-    uint32_t n = np_stats_active(b->slots[l->cursor].stats);
-    l->sum += (uint64_t)n - l->seen[l->cursor];
-    l->seen[l->cursor] = n;
+    np_loads_see(l, l->cursor, np_stats_active(b->slots[l->cursor].stats));
     if (++l->cursor == b->set->len) l->cursor = 0;
 }
 
@@ -43,8 +41,14 @@ double np_loads_bound(struct np_loads *l, const struct np_balancer *b)
     size_t n = len <= NP_LOADS_EXACT ? len : len <= NP_LOADS_LARGE || l->picks++ % 8 == 0;
     for (size_t i = 0; i < n; i++)
         renew(l, b);
-    uint64_t active = l->sum > b->inflight ? l->sum : b->inflight;
-    return l->factor * (double)(active + 1);
+    return l->factor * (double)(l->sum + 1);
+}
+
+void np_loads_released(struct np_loads *l, const struct np_balancer *b, const struct np_endpoint *e)
+{
+    size_t at = atomic_load_explicit(&e->stats->hint, memory_order_relaxed);
+    if (l->seen == NULL || at >= b->set->len || b->slots[at].stats != e->stats) return;
+    np_loads_see(l, at, np_stats_active(e->stats));
 }
 
 size_t np_taker_anyone(struct np_taker *t, const struct np_balancer *b, uint64_t hash)

@@ -34,14 +34,19 @@ void np_loads_fini(struct np_loads *l);
 
 /* Requests in flight that an endpoint may have for each unit of weight, with this one. */
 double np_loads_bound(struct np_loads *l, const struct np_balancer *b);
-/* It was picked. */
-static inline void np_loads_took(struct np_loads *l, const struct np_balancer *b, size_t i)
+static inline void np_loads_see(struct np_loads *l, size_t i, uint32_t n)
 {
-    if (l->seen == NULL) return;
-    uint32_t n = np_stats_active(b->slots[i].stats) + 1;
     l->sum += (uint64_t)n - l->seen[i];
     l->seen[i] = n;
 }
+/* It was picked. */
+static inline void np_loads_took(struct np_loads *l, const struct np_balancer *b, size_t i)
+{
+    if (l->seen != NULL) np_loads_see(l, i, np_stats_active(b->slots[i].stats) + 1);
+}
+/* It was released, if it is there still. */
+void np_loads_released(struct np_loads *l, const struct np_balancer *b,
+                       const struct np_endpoint *e);
 
 /* What a pick looks for. */
 struct np_taker {

@@ -149,6 +149,12 @@ static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t
     return found;
 }
 
+static void release(struct np_balancer *b, struct np_endpoint *e, const struct np_result *r)
+{
+    (void)r;
+    np_loads_released(&((struct maglev *)b)->loads, b, e);
+}
+
 const struct np_balancer_ops np_lb_maglev = {
     .name = "maglev",
     .size = sizeof(struct maglev),
@@ -156,4 +162,5 @@ const struct np_balancer_ops np_lb_maglev = {
     .fini = fini,
     .update = update,
     .pick = pick,
+    .release = release,
 };

@@ -212,6 +212,12 @@ static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t
     return found;
 }
 
+static void release(struct np_balancer *b, struct np_endpoint *e, const struct np_result *r)
+{
+    (void)r;
+    np_loads_released(&((struct ring *)b)->loads, b, e);
+}
+
 const struct np_balancer_ops np_lb_ring_hash = {
     .name = "ring_hash",
     .size = sizeof(struct ring),
@@ -219,4 +225,5 @@ const struct np_balancer_ops np_lb_ring_hash = {
     .fini = fini,
     .update = update,
     .pick = pick,
+    .release = release,
 };

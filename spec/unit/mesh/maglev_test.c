@@ -272,6 +272,41 @@ static void others_requests_count_for_the_bound(void **state)
     }
 }
 
+/* What is begun here and released by others, or the other way round, does not unhinge the bound. */
+static void the_bound_is_that_of_what_is_in_flight(void **state)
+{
+    (void)state;
+    for (int p = 0; p < 2; p++) {
+        struct np_balancer_options o = options_make();
+        struct np_pick_ctx hot = {.has_hash = true, .hash = 42};
+        struct np_endpoint *e = NULL, *held[20];
+        o.load_factor = 1.25;
+        struct np_snapshot *set = set_make(20, NULL);
+        struct np_balancer *b = lb_make(hashing[p], &o, set);
+        for (int i = 0; i < 5000; i++) {
+            assert_ok(np_balancer_pick(b, &hot, S, &e));
+            if (i % 2) {
+                end_with(e, NP_OUTCOME_OK, 1, S);
+                np_endpoint_unref(e);
+            } else {
+                release_with(b, e, NP_OUTCOME_OK, 1, S);
+            }
+            e = set->endpoints[i % 20];
+            np_endpoint_begin(np_endpoint_ref(e));
+            release_with(b, e, NP_OUTCOME_OK, 1, S);
+        }
+        for (int i = 0; i < 20; i++)
+            assert_ok(np_balancer_pick(b, &hot, S, &held[i]));
+        for (int i = 0; i < 20; i++) {
+            assert_true(np_endpoint_active(held[i]) <= 2);
+            assert_in_range(atomic_load(&held[i]->refs), 2, 5000);
+        }
+        for (int i = 0; i < 20; i++)
+            release_with(b, held[i], NP_OUTCOME_OK, 1, S);
+        lb_drop(b, set);
+    }
+}
+
 static void a_table_wants_a_prime(void **state)
 {
     static const uint32_t bad[] = {0, 1, 2, 9, 65536, 65535, 8388609 + 2};
@@ -304,6 +339,7 @@ int main(void)
         cmocka_unit_test(it_finds_the_last_one_and_else_the_first),
         cmocka_unit_test(a_load_factor_bounds_a_hot_key),
         cmocka_unit_test(others_requests_count_for_the_bound),
+        cmocka_unit_test(the_bound_is_that_of_what_is_in_flight),
         cmocka_unit_test(a_table_wants_a_prime),
     };
     return cmocka_run_group_tests_name("mesh.maglev", tests, NULL, NULL);
