@@ -1,15 +1,16 @@
 --- Balancers: which instance of a service takes the next request.
 ---
 --- The policies round_robin, weighted_round_robin, random, weighted_random, least_request, p2c, peak_ewma,
---- ring_hash (or consistent_hash), maglev, first and client_side_weighted_round_robin are written in C; `define`
---- adds policies written in Lua, which may be named wherever a policy is.
+--- ring_hash (or consistent_hash), maglev, first and client_side_weighted_round_robin are written in C;
+--- `define` adds policies written in Lua, which may be named wherever a policy is.
 ---
 --- Whatever the policy, a balancer narrows the endpoints before it, in this order: the request's subset; the
---- priority level, with fail-over and spill-over by health as Envoy has them; the caller's zone, likewise; then
---- those that are available, or all of them when too few are (panic).
+--- priority level, with fail-over and spill-over by health as Envoy has them; the caller's zone, likewise;
+--- then those that are available, or all of them when too few are (panic).
 ---
---- A policy in Lua sees the endpoints' live statistics as fields, may wait, and may wrap another. When it fails,
---- the one that it wraps (P2C, if none) picks in its stead, so that a mistake in it costs balance, not requests.
+--- A policy in Lua sees the endpoints' live statistics as fields, may wait, and may wrap another. When it
+--- fails, the one that it wraps (P2C, if none) picks in its stead, so that a mistake in it costs balance, not
+--- requests.
 ---
 --- ```lua
 --- neap.balancer.define("idlest", {
@@ -34,17 +35,18 @@ local defined = {} -- policies written in Lua, by name
 ---
 ---`pick` gives an endpoint, or its place in `endpoints`, or nil and an error when none will do. `ctx` is the
 ---caller's own table; `endpoints` the array it may choose from, the same table until it changes (with zones,
----levels or subsets there are several such arrays); `state` what `init` made, one for each balancer; `inner(ctx)`
----gives the endpoint that the wrapped policy picks of the same array, and begins nothing.
+---levels or subsets there are several such arrays); `state` what `init` made, one for each balancer;
+---`inner(ctx)` gives the endpoint that the wrapped policy picks of the same array, and begins nothing.
+---`release` hears of the end of each request; `result` is the table that `balancer:release` was given, if any.
 ---
----On a hot path reading `endpoint.active` of each endpoint costs more than the rest of the policy. `endpoints.active`
----is the whole column, an array of numbers that is read anew, in one go, each time it is asked for: take it into a
----local first. `endpoints:least("active")` is a scan in C.
+---On a hot path reading `endpoint.active` of each endpoint costs more than the rest of the policy.
+---`endpoints.active` is the whole column, an array of numbers that is read anew, in one go, each time it is
+---asked for: take it into a local first. `endpoints:least("active")` is a scan in C.
 ---@class neap.balancer.Policy
----@field pick fun(ctx: neap.balancer.Context, endpoints: neap.Endpoints, state: any, inner: fun(ctx?: neap.balancer.Context): neap.Endpoint?): neap.Endpoint|integer|nil, neap.Error?
+---@field pick fun(ctx: neap.balancer.Context, endpoints: neap.Endpoints, state: any, inner: function): any, any
 ---@field init? fun(config: any): any makes the state of one balancer; default: an empty table
----@field release? fun(endpoint: neap.Endpoint, ok: boolean?, latency: number?, state: any, result: neap.balancer.Result?) a request ended
----@field update? fun(endpoints: neap.Endpoints, state: any) called before the first pick from an array that is new
+---@field release? fun(endpoint: neap.Endpoint, ok: boolean?, latency: number?, state: any, result: table?)
+---@field update? fun(endpoints: neap.Endpoints, state: any) comes before the first pick from a new array
 ---@field wraps? string|neap.balancer.Policy the policy inside, which `inner` asks; default "p2c"
 
 local policy_fields = schema.new {
@@ -67,19 +69,19 @@ local policy_fields = schema.new {
 ---@field keys string[] metadata that requests may ask for with `ctx.subset`; at most 8
 ---@field fallback? "any"|"none" when no endpoint matches: any other, or ENOENDPOINT; default "any"
 
----How clients stay with an endpoint while it is available. The value stands for the endpoint's id without telling
----it; see `balancer:sticky`.
+---How clients stay with an endpoint while it is available. The value stands for the endpoint's id without
+---telling it; see `balancer:sticky`.
 ---@class neap.balancer.Sticky
 ---@field cookie? string name of a cookie that answers set and requests bring; or
 ---@field header? string name of a header that answers carry and requests bring
 ---@field ttl? number seconds a cookie lasts; default: the session
----@field secret? string shared by those that are to understand each other's values; without one, who knows an id can recognise its value
+---@field secret? string of all who shall understand the values; without, who knows an id knows its value
 ---@field path? string of the cookie; default "/"
 ---@field secure? boolean the cookie's attribute
 ---@field same_site? string the cookie's attribute
 
----Lists that name one address share what is known of it (requests in flight, latency, errors, ejection): in all
----workers, and with the code before a reload.
+---Lists that name one address share what is known of it (requests in flight, latency, errors, ejection): in
+---all workers, and with the code before a reload.
 ---@class neap.balancer.Options
 ---@field service? string the service whose instances it follows
 ---@field tags? string[] only instances that carry each of these
@@ -101,8 +103,8 @@ local policy_fields = schema.new {
 ---@field overprovisioning? number a level's load is its health times this, 1 at most; default 1.4 (Envoy)
 ---@field zone? string the caller's; endpoints there come first; default: zones do not matter
 ---@field zone_min_endpoints? integer a level with fewer has no zones; default 6 (Envoy)
----@field zone_spill? number an own zone with less than this share available sends the rest elsewhere; default 0.7
----@field zone_callers? number share of all callers that is in this zone: more callers than endpoints send the rest elsewhere; default 0: not known
+---@field zone_spill? number an own zone sends some elsewhere when less of it is available; default 0.7
+---@field zone_callers? number share of all callers that is in this zone, if known: see docs/guide.md
 ---@field subset? neap.balancer.Subset
 ---@field slow_start? neap.balancer.SlowStart default: none
 ---@field sticky? "key"|neap.balancer.Sticky "key": requests with a `ctx.key` go by ring_hash
@@ -236,7 +238,7 @@ end
 
 ---A policy with all that it wraps as one: for tools that run policies by themselves.
 ---@param policy string|neap.balancer.Policy|function one that was defined, or written down
----@return { pick: function, update: function?, release: function?, state: fun(config: any): any, base: string }
+---@return table { pick =, update =, release =, state = function(config), base = name of the policy in C }
 function M.compose(policy) return compose(resolve(policy, "policy", 2), 1) end
 
 local function policy_names()

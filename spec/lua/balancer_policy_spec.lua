@@ -37,8 +37,9 @@ describe("columns of endpoints", function()
     assert.equal(1, active[1] + active[2] + active[3])
     b:release(e, { ok = true, latency = 0.5, bytes_in = 7 })
     for _, field in ipairs {
-      "id", "name", "address", "host", "port", "zone", "weight", "priority", "active", "total", "errors", "ewma", "cost", "p95",
-      "success_rate", "bytes_in", "bytes_out", "ejections", "since", "available", "ejected", "healthy", "draining",
+      "id", "name", "address", "host", "port", "zone", "weight", "priority", "active", "total", "errors",
+      "ewma", "cost", "p95", "success_rate", "bytes_in", "bytes_out", "ejections", "since",
+      "available", "ejected", "healthy", "draining",
     } do
       local column = endpoints[field]
       for i = 1, 3 do assert.equal(endpoints[i][field], column[i], field) end
@@ -236,7 +237,8 @@ describe("a policy that wraps another", function()
 
   it("cannot wrap itself, or what there is not", function()
     balancer.define("spec_self", { wraps = "spec_self", pick = print })
-    assert.error_matches(function() balancer.new("spec_self", { endpoints = {} }) end, "more than 16 in a row")
+    local function itself() balancer.new("spec_self", { endpoints = {} }) end
+    assert.error_matches(itself, "more than 16 in a row")
     local function wrapping(what)
       return function() balancer.new({ wraps = what, pick = print }, { endpoints = {} }) end
     end
