@@ -43,7 +43,7 @@ local defined = {} -- policies written in Lua, by name
 ---`endpoints.active` is the whole column, an array of numbers that is read anew, in one go, each time it is
 ---asked for: take it into a local first. `endpoints:least("active")` is a scan in C.
 ---@class neap.balancer.Policy
----@field pick fun(ctx: neap.balancer.Context, endpoints: neap.Endpoints, state: any, inner: function): any, any
+---@field pick fun(ctx: neap.balancer.Context, endpoints: neap.Endpoints, state, inner): any, any
 ---@field init? fun(config: any): any makes the state of one balancer; default: an empty table
 ---@field release? fun(endpoint: neap.Endpoint, ok: boolean?, latency: number?, state: any, result: table?)
 ---@field update? fun(endpoints: neap.Endpoints, state: any) comes before the first pick from a new array
