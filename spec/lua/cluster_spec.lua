@@ -450,6 +450,16 @@ describe("a cluster", function()
       assert.equal("127.0.0.1:2", endpoint.address)
       assert.is_not_nil(call)
     end
+    -- A retry goes by what the call began with.
+    local retrying <close> = plain {
+      endpoints = endpoints, subset_keys = { "version" }, subset_fallback = "none", retry = { reserve = 100 },
+    }
+    local wish = { version = tostring(1 + 1) }
+    local call <close> = retrying:pick(nil, true, nil, nil, wish)
+    wish.version = nil
+    for _ = 1, 3 do collectgarbage() end
+    assert.is_truthy(call:finish(1, 503))
+    assert.equal("127.0.0.1:2", call:start().address)
     assert.has_error(function() cluster:pick(nil, nil, nil, nil, { version = 2 }) end)
     assert.has_error(function() cluster:pick(nil, nil, nil, nil, "2") end)
   end)

@@ -188,11 +188,13 @@ static void read_key(lua_State *L, int idx, struct np_pick_ctx *ctx)
     lua_pop(L, 1);
 }
 
-/* The call is on top; it keeps the table, and so the strings. */
+/* The call is on top. It keeps the strings, whatever becomes of the caller's table. */
 static void read_subset(lua_State *L, int idx, struct call *k)
 {
     size_t n = 0;
     luaL_checktype(L, idx, LUA_TTABLE);
+    lua_createtable(L, 2 * NP_CLUSTER_SUBSET_MAX, 0);
+    int held = lua_gettop(L);
     lua_pushnil(L);
     while (lua_next(L, idx)) {
         if (n == NP_CLUSTER_SUBSET_MAX) {
@@ -202,12 +204,13 @@ static void read_subset(lua_State *L, int idx, struct call *k)
             np_misuse(L, "subset: keys and values must be strings");
         }
         k->subset[n++] = (struct np_pair){lua_tostring(L, -2), lua_tostring(L, -1)};
-        lua_pop(L, 1);
+        lua_rawseti(L, held, (lua_Integer)(2 * n));
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, held, (lua_Integer)(2 * n - 1));
     }
+    lua_setiuservalue(L, held - 1, UV_SUBSET);
     k->call.ctx.subset = k->subset;
     k->call.ctx.nsubset = n;
-    lua_pushvalue(L, idx);
-    lua_setiuservalue(L, -2, UV_SUBSET);
 }
 
 /* What an earlier answer was given. What is no such value is a client's, and nobody's mistake. */
