@@ -7,7 +7,7 @@ local neap = require "neap"
 
 return neap.sim.scenario {
   name = "heterogeneous",
-  description = "endpoints of 4, 8 and 16 at a time and of 20, 14 and 10 ms; twice the load from 30 s to 40 s",
+  description = "endpoints of 20, 14 and 10 ms, and 4, 8 and 16 at a time; twice the load from 30 s to 40 s",
   duration = 60,
   clients = 3,
   timeout = 1,

@@ -1,6 +1,6 @@
--- For eight seconds the endpoints have a third of their capacity (a batch job, a noisy host). Users whose call
--- failed call again, up to three times, so that the load grows just when there is least to spare; and the
--- servers do not notice when a caller has given up.
+-- For eight seconds the endpoints have a third of their capacity (a batch job, a noisy host). Users whose
+-- call failed call again, up to three times, so that the load grows just when there is least to spare; and
+-- the servers do not notice when a caller has given up.
 --
 --   neap sim examples/sim/retry_storm.lua
 

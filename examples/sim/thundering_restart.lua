@@ -1,5 +1,5 @@
--- Half of the fleet restarts at once: what was in flight breaks, connections are refused for four seconds, and
--- what comes back is cold. The other half is nearly full meanwhile.
+-- Half of the fleet restarts at once: what was in flight breaks, connections are refused for four seconds,
+-- and what comes back is cold. The other half is nearly full meanwhile.
 --
 --   neap sim examples/sim/thundering_restart.lua
 

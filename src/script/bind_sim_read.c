@@ -143,6 +143,7 @@ static const struct np_opt server_list[] = {
     F(SECONDS, server, "retry_after", o.retry_after_ns, 0, YEAR),
     F(BOOL, server, "cancels", o.cancels, 0, 0),
     F(BOOL, server, "absent", o.absent, 0, 0),
+    {"group", NP_OPT_ANY, 0, 0, 0}, /* for plots */
     {"service", NP_OPT_TABLE, 0, 0, 0},
     {"meta", NP_OPT_TABLE, 0, 0, 0},
     END_OF_LIST,

@@ -53,15 +53,18 @@ function Drawing:text(x, y, words, opts)
   local class = opts.class and (' class="%s"'):format(opts.class) or ""
   local anchor = opts.anchor and (' text-anchor="%s"'):format(opts.anchor) or ""
   local fill = opts.fill and (' style="fill:%s"'):format(opts.fill) or ""
-  self:put(('<text x="%s" y="%s"%s%s%s>%s</text>'):format(num(x), num(y), class, anchor, fill, escaped(words)))
+  local form = '<text x="%s" y="%s"%s%s%s>%s</text>'
+  self:put(form:format(num(x), num(y), class, anchor, fill, escaped(words)))
 end
 
 function Drawing:line(x1, y1, x2, y2, class)
-  self:put(('<line x1="%s" y1="%s" x2="%s" y2="%s" class="%s"/>'):format(num(x1), num(y1), num(x2), num(y2), class))
+  local form = '<line x1="%s" y1="%s" x2="%s" y2="%s" class="%s"/>'
+  self:put(form:format(num(x1), num(y1), num(x2), num(y2), class))
 end
 
 function Drawing:rect(x, y, w, h, class)
-  self:put(('<rect x="%s" y="%s" width="%s" height="%s" class="%s"/>'):format(num(x), num(y), num(w), num(h), class))
+  local form = '<rect x="%s" y="%s" width="%s" height="%s" class="%s"/>'
+  self:put(form:format(num(x), num(y), num(w), num(h), class))
 end
 
 ---A line through points; a false one interrupts it.
@@ -76,8 +79,9 @@ function Drawing:path(points, color, width, opacity)
     end
   end
   if not d[1] then return end
-  self:put(('<path d="%s" fill="none" stroke-linejoin="round" stroke-width="%s" opacity="%s" style="stroke:%s"/>')
-    :format(table.concat(d), width, opacity or 1, color))
+  local form = '<path d="%s" fill="none" stroke-linejoin="round" stroke-width="%s" opacity="%s" '
+    .. 'style="stroke:%s"/>'
+  self:put(form:format(table.concat(d), width, opacity or 1, color))
 end
 
 function Drawing:finish()
@@ -120,7 +124,8 @@ function M.plot(drawing, frame, x, y)
   function self.x_axis(name)
     local step = step_for(x.max - x.min, 10)
     for i = math.ceil(x.min / step), math.floor(x.max / step) do
-      drawing:text(self.x(i * step), frame.y + frame.h + 16, ("%g"):format(i * step), { class = "dim", anchor = "middle" })
+      local words = ("%g"):format(i * step)
+      drawing:text(self.x(i * step), frame.y + frame.h + 16, words, { class = "dim", anchor = "middle" })
     end
     drawing:text(frame.x + frame.w, frame.y + frame.h + 32, name, { class = "dim", anchor = "end" })
   end

@@ -49,7 +49,9 @@ local kinds = {
     median = amount, mean = amount, p99 = amount, sigma = { "number", min = 0, max = 10 },
   },
   exponential = kind { mean = needed },
-  pareto = kind { min = needed, alpha = { "number", min = 1.0001, max = 100, required = true }, max = amount },
+  pareto = kind {
+    min = needed, max = amount, alpha = { "number", min = 1.0001, max = 100, required = true },
+  },
   empirical = kind {
     samples = { "array", of = amount, min = 1 },
     quantiles = { "array", min = 2 },

@@ -32,7 +32,7 @@ local function load_scenario(path)
   local chunk, err = loadfile(path)
   if not chunk then return nil, err end
   local ok, given = xpcall(chunk, tostring, path)
-  if not ok then return nil, given end
+  if not ok then return nil, given:find(path, 1, true) and given or path .. ": " .. given end
   if type(given) ~= "table" then
     return nil, ("%s: expected it to return a scenario (a table), got %s"):format(path, type(given))
   end
@@ -46,7 +46,9 @@ local function integer_option(args, name, least)
   local text = args[name]
   if not text then return nil end
   local n = math.tointeger(tonumber(text))
-  if not n or n < least then return nil, ("--%s: expected an integer from %d, got '%s'"):format(name, least, text) end
+  if not n or n < least then
+    return nil, ("--%s: expected an integer from %d, got '%s'"):format(name, least, text)
+  end
   return n
 end
 
@@ -71,7 +73,9 @@ local function adjust(s, args)
   if err then return err end
   if args.duration then
     local n = tonumber(args.duration)
-    if not n or n <= 0 then return ("--duration: expected seconds above 0, got '%s'"):format(args.duration) end
+    if not n or n <= 0 then
+      return ("--duration: expected seconds above 0, got '%s'"):format(args.duration)
+    end
     s.duration = n
     if (s.warmup or 0) >= n then s.warmup = 0 end
   end
@@ -99,7 +103,7 @@ end
 local function as_json(s, results)
   local list = {}
   for i, r in ipairs(results) do list[i] = r end
-  return json.encode { scenario = s.name, seed = s.seed or 1, policies = list }
+  return assert(json.encode({ scenario = s.name, seed = s.seed or 1, policies = list }, { sort_keys = true }))
 end
 
 local function write_file(path, text)

@@ -97,7 +97,8 @@ local function chosen(spec, marked)
   local list, n = {}, #spec.servers
   local step = math.max(1, n // MOST_LINES)
   for i = 1, n do
-    if (i - 1) % step == 0 or (marked[i] and n <= 1000 and #list < 2 * MOST_LINES) then list[#list + 1] = i end
+    local wanted = marked[i] and n <= 1000 and #list < 2 * MOST_LINES
+    if wanted or (i - 1) % step == 0 then list[#list + 1] = i end
   end
   return list
 end
@@ -112,6 +113,35 @@ local function most_load(results, list, spec)
   return most
 end
 
+-- The colour of endpoint i: the policy's for one that something befell; where nothing befalls any, that of
+-- its group; else none.
+local function colors_of(spec, marked)
+  local groups, names = {}, {}
+  for _, server in ipairs(spec.servers) do
+    if not groups[server.group] then
+      names[#names + 1] = server.group
+      groups[server.group] = #names
+    end
+  end
+  if next(marked) or #names < 2 then
+    return function(i, policy) return marked[i] and chart.color(policy) end
+  end
+  return function(i) return chart.color(groups[spec.servers[i].group]) end, names
+end
+
+local function note(drawing, marked, names)
+  if not names then
+    if not next(marked) then return end
+    drawing:text(WIDTH - RIGHT, 22, "in colour: those that are at fault", { class = "dim", anchor = "end" })
+    return
+  end
+  local x = WIDTH - RIGHT
+  for i = #names, 1, -1 do
+    drawing:text(x, 22, names[i], { anchor = "end", fill = chart.color(i) })
+    x = x - 14 - 7.2 * #names[i]
+  end
+end
+
 ---Requests a second that came to each endpoint, a panel a policy; those that something befell in colour.
 ---@param results neap.sim.Results
 ---@return string svg
@@ -122,7 +152,8 @@ function M.load(results, spec, title)
   local list = chosen(spec, marked)
   local y = { min = 0, max = most_load(results, list, spec) * 1.05 }
   drawing:text(LEFT, 22, title .. ": requests a second, by endpoint", { class = "title" })
-  drawing:text(WIDTH - RIGHT, 22, "in colour: those that are at fault", { class = "dim", anchor = "end" })
+  local color_of, names = colors_of(spec, marked)
+  note(drawing, marked, names)
   for p, r in ipairs(results) do
     local frame = { x = LEFT, y = 50 + (p - 1) * each, w = WIDTH - LEFT - RIGHT, h = each - 42 }
     local plot = chart.plot(drawing, frame, span_of(spec), y)
@@ -130,14 +161,14 @@ function M.load(results, spec, title)
     plot.y_axis(function(v) return ("%g"):format(v) end)
     for pass = 1, 2 do
       for _, i in ipairs(list) do
-        local hit = marked[i] or false
-        if hit == (pass == 2) then
-          plot.line(r.series.time, load_of(r, i, spec), hit and chart.color(p) or "var(--quiet)", hit and 1.6 or 1,
-            hit and 1 or 0.7)
+        local color = color_of(i, p)
+        if (color ~= nil and color ~= false) == (pass == 2) then
+          plot.line(r.series.time, load_of(r, i, spec), color or "var(--quiet)", color and 1.4 or 1,
+            color and 0.9 or 0.7)
         end
       end
     end
-    drawing:text(LEFT, frame.y - 5, r.name, { fill = chart.color(p) })
+    drawing:text(LEFT, frame.y - 5, r.name, { fill = not names and chart.color(p) or nil })
     plot.x_axis(p == #results and "seconds" or "")
   end
   return drawing:finish()

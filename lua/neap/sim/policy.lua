@@ -1,6 +1,7 @@
 -- Policies: the rules that a scenario's clients go by, as options of the cluster that they run.
 
 local balancer = require "neap.balancer"
+local refuse = require("neap.sim.problems").refuse
 local schema = require "neap.schema"
 
 local M = {}
@@ -30,8 +31,6 @@ local function names()
   list[#list + 1] = "default"
   return list
 end
-
-local function refuse(path, words, ...) error({ problem = path .. ": " .. words:format(...) }, 0) end
 
 local function built_in(name)
   for _, known in ipairs(require("neap.core.balancer").policies()) do

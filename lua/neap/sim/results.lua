@@ -31,7 +31,17 @@ local M = {}
 ---@field faults integer picks of a policy written in Lua that failed; P2C picked instead
 ---@field fault? string the first one's error
 ---@field series neap.sim.Series
----@field endpoints { name: string, attempts: integer, served: integer, failed: integer, refused: integer, queued_most: integer, busy: number, load: integer[] }[]
+---@field endpoints neap.sim.EndpointResult[]
+
+---@class neap.sim.EndpointResult
+---@field name string
+---@field attempts integer requests that came to it
+---@field served integer
+---@field failed integer served with an error
+---@field refused integer for its queue was full, or it took no connection
+---@field queued_most integer requests that waited at once
+---@field busy number the mean share of its concurrency that worked
+---@field load? integer[] attempts by bucket; nil where there are more than 1000 endpoints
 
 ---@class neap.sim.Latency
 ---@field mean number

@@ -1,7 +1,10 @@
 -- Scenarios: what one says, checked with paths, and written out in full for the simulator.
 
-local distribution = require "neap.sim.distribution"
+local problems = require "neap.sim.problems"
+local read_load = require("neap.sim.load").read
 local schema = require "neap.schema"
+
+local read_distribution, refuse = problems.read_distribution, problems.refuse
 
 local M = {}
 
@@ -63,6 +66,10 @@ local M = {}
 ---@field priority? string "sheddable", "low", "normal" (default), "high" or "critical"
 ---@field safe? boolean it may be made twice (retries, hedges); default true
 
+---@class neap.sim.UserRetries
+---@field attempts integer
+---@field delay? neap.sim.Distribution seconds; default 1
+
 ---@class neap.sim.Scenario
 ---@field name? string
 ---@field description? string
@@ -73,7 +80,7 @@ local M = {}
 ---@field keys? integer|{ count: integer, skew: number? } requests carry a key, for policies that hash
 ---@field timeout? number seconds a call may take; default 1
 ---@field slo? number a good answer comes within this; default: the timeout
----@field user_retries? { attempts: integer, delay: neap.sim.Distribution? } users whose call failed call again
+---@field user_retries? neap.sim.UserRetries users whose call failed call again
 ---@field clients? integer processes that call; they share nothing. Default 1
 ---@field shared? boolean the clients are workers of one process, with one set of statistics and rules
 ---@field zone? string|string[] the clients', in turn
@@ -203,15 +210,6 @@ local fields = schema.new {
   policies = { "array", min = 1 },
 }
 
--- Problems travel as errors of this type until `read` gives them back as text.
-local function refuse(path, words, ...) error({ problem = path .. ": " .. words:format(...) }, 0) end
-
-local function read_distribution(d, path)
-  local spec, problem = distribution.read(d, path)
-  if not spec then error({ problem = problem }, 0) end
-  return spec
-end
-
 -- --- endpoints
 
 local endpoint_schema = schema.new(endpoint_fields)
@@ -245,8 +243,9 @@ local function read_endpoints(groups, path)
       end
       members[#members + 1] = index
       servers[index] = {
-        name = name, zone = group.zone, weight = group.weight, meta = group.meta, service = latency,
-        servers = group.concurrency, queue = queue, contention = group.contention, rtt = group.network,
+        name = name, group = group.name, zone = group.zone, weight = group.weight, meta = group.meta,
+        service = latency, servers = group.concurrency, queue = queue, contention = group.contention,
+        rtt = group.network,
         reject = refusal.latency, reject_status = refusal.status, retry_after = refusal.retry_after,
         cancels = group.cancels or false, absent = group.absent or false,
       }
@@ -271,7 +270,8 @@ local function targets_of(given, world, path)
       local names = {}
       for name in pairs(world.by_name) do names[#names + 1] = name end
       local near = type(what) == "string" and schema.nearest(what, names)
-      refuse(at, "there is no endpoint %s%s", tostring(what), near and (" (did you mean %s?)"):format(near) or "")
+      local hint = near and (" (did you mean %s?)"):format(near) or ""
+      refuse(at, "there is no endpoint %s%s", tostring(what), hint)
     end
     for _, i in ipairs(members) do picked[i] = true end
   end
@@ -333,113 +333,14 @@ local function read_fault(fault, world, path)
   }
 end
 
--- --- the load
-
--- The rate as straight pieces: { at, rate at the begin, rate at the end }.
-local function pieces_of(arrival, duration, path)
-  local pieces = { { 0, arrival.rate, arrival.rate } }
-  for i, step in ipairs(arrival.steps or {}) do
-    local last = pieces[#pieces]
-    if step.at < last[1] then refuse(("%s.steps[%d].at"):format(path, i), "it is before the one before") end
-    if step.ramp then last[3] = step.rate end
-    pieces[#pieces + 1] = { step.at, step.rate, step.rate }
-  end
-  for i, piece in ipairs(pieces) do piece[4] = pieces[i + 1] and pieces[i + 1][1] or math.max(duration, piece[1]) end
-  return pieces
-end
-
-local function factor_at(bursts, at)
-  local factor = 1
-  for _, burst in ipairs(bursts) do
-    if at >= burst.at and at < burst.at + burst.lasts then factor = factor * burst.factor end
-  end
-  return factor
-end
-
-local function read_segments(arrival, duration, path)
-  local bursts = arrival.bursts or {}
-  local segments = {}
-  for _, piece in ipairs(pieces_of(arrival, duration, path)) do
-    local from, rate, rate_to, to = piece[1], piece[2], piece[3], piece[4]
-    local cuts = { from }
-    for _, burst in ipairs(bursts) do
-      for _, cut in ipairs { burst.at, burst.at + burst.lasts } do
-        if cut > from and cut < to then cuts[#cuts + 1] = cut end
-      end
-    end
-    table.sort(cuts)
-    for i, cut in ipairs(cuts) do
-      local function rate_at(t) return to > from and rate + (rate_to - rate) * (t - from) / (to - from) or rate end
-      local factor = factor_at(bursts, cut)
-      segments[#segments + 1] = {
-        from = cut, rate = rate_at(cut) * factor, rate_to = rate_at(cuts[i + 1] or to) * factor,
-      }
-    end
-  end
-  return segments
-end
-
-local PRIORITIES = { sheddable = 0, low = 1, normal = 2, high = 3, critical = 4 }
-
-local function read_classes(classes, path)
-  local list = {}
-  for i, class in ipairs(classes or { {} }) do
-    local at = ("%s.requests[%d]"):format(path, i)
-    list[i] = {
-      share = class.share or 1,
-      cost = read_distribution(class.cost or 1, at .. ".cost"),
-      priority = PRIORITIES[class.priority or "normal"],
-      safe = class.safe ~= false,
-    }
-  end
-  return list
-end
-
-local keys_schema = schema.new {
-  count = { "integer", min = 1, max = 1000000000, required = true },
-  skew = { "number", min = 0, max = 100, default = 0 },
-}
-
-local function read_keys(keys, path)
-  if keys == nil then return 0, 0 end
-  if type(keys) ~= "table" then keys = { count = keys } end
-  local problem = keys_schema:problem(keys, path .. ".keys")
-  if problem then error({ problem = problem }, 0) end
-  return keys.count, keys.skew or 0
-end
-
-local function read_load(s, path)
-  local arrival = s.arrival
-  local at = path .. ".arrival"
-  if (arrival.rate == nil) == (arrival.users == nil) then refuse(at, "expected rate, or users") end
-  local closed = arrival.users ~= nil
-  if closed and (arrival.steps or arrival.bursts) then refuse(at, "steps and bursts are of a rate") end
-  if not closed and arrival.think then refuse(at .. ".think", "only users think") end
-  local keys, skew = read_keys(s.keys, path)
-  local again = s.user_retries
-  return {
-    closed = closed,
-    even = arrival.process == "even",
-    segments = closed and {} or read_segments(arrival, s.duration, at),
-    users = arrival.users,
-    think = read_distribution(arrival.think or { "exponential", mean = 1 }, at .. ".think"),
-    classes = read_classes(s.requests, path),
-    keys = keys,
-    key_skew = skew,
-    timeout = s.timeout,
-    slo = s.slo or 0,
-    retries = again and again.attempts or 0,
-    retry_delay = again and read_distribution(again.delay or 1, path .. ".user_retries.delay") or nil,
-  }
-end
-
 -- --- all of it
 
 local function read_zones(zone, path)
   if zone == nil then return {} end
   if type(zone) == "string" then return { zone } end
   for i, z in ipairs(zone) do
-    if type(z) ~= "string" then refuse(("%s.zone[%d]"):format(path, i), "expected string, got %s", type(z)) end
+    local at = ("%s.zone[%d]"):format(path, i)
+    if type(z) ~= "string" then refuse(at, "expected string, got %s", type(z)) end
   end
   return zone
 end
