@@ -24,6 +24,7 @@
 ---@field sandbox neap.sandbox
 ---@field schema neap.schema
 ---@field shared neap.shared
+---@field sim neap.sim
 ---@field stream neap.stream
 ---@field task neap.task
 ---@field tcp neap.tcp
