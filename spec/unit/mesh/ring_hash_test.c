@@ -55,6 +55,25 @@ static void owners_are_the_same_in_every_version(void **state)
     np_snapshot_unref(set);
 }
 
+static void the_ring_is_closed(void **state)
+{
+    (void)state;
+    for (size_t n = 2; n < 300; n += 97) {
+        struct np_snapshot *set = set_make(n, NULL);
+        struct np_balancer *b = ring(set, NULL);
+        struct np_endpoint *e[2] = {0};
+        for (int i = 0; i < 2; i++) {
+            struct np_pick_ctx ctx = {.has_hash = true, .hash = i ? UINT64_MAX : 0};
+            assert_ok(np_balancer_pick(b, &ctx, S, &e[i]));
+        }
+        assert_ptr_equal(e[0], e[1]);
+        for (int i = 0; i < 2; i++)
+            release_with(b, e[i], NP_OUTCOME_OK, -1, S);
+        np_balancer_free(b);
+        np_snapshot_unref(set);
+    }
+}
+
 static void keys_spread_by_weight(void **state)
 {
     static const uint32_t weights[] = {1, 1, 2, 4};
@@ -101,6 +120,29 @@ static void a_change_moves_its_share_only(void **state)
             assert_int_equal(owner(b, k), before[k]);
         np_snapshot_unref(fewer);
     }
+    np_balancer_free(b);
+    np_snapshot_unref(set);
+}
+
+/* A large ring is kept differently; it is the same ring. */
+static void a_large_ring_moves_its_share_only(void **state)
+{
+    static unsigned before[KEYS];
+    (void)state;
+    struct np_snapshot *set = set_make(400, NULL), *fewer = set_without(set, 123);
+    struct np_balancer *b = ring(set, NULL);
+    unsigned moved = 0, others = 0;
+    for (unsigned k = 0; k < KEYS; k++)
+        before[k] = owner(b, k);
+    assert_ok(np_balancer_update(b, fewer));
+    for (unsigned k = 0; k < KEYS; k++) {
+        unsigned now = owner(b, k);
+        moved += now != before[k];
+        others += now != before[k] && before[k] != 123;
+    }
+    assert_in_range(moved, KEYS / 400 / 2, KEYS / 400 * 2);
+    assert_in_range(others, 0, KEYS / 5000);
+    np_snapshot_unref(fewer);
     np_balancer_free(b);
     np_snapshot_unref(set);
 }
@@ -216,8 +258,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_key_has_one_owner_in_every_process),
         cmocka_unit_test(owners_are_the_same_in_every_version),
+        cmocka_unit_test(the_ring_is_closed),
         cmocka_unit_test(keys_spread_by_weight),
         cmocka_unit_test(a_change_moves_its_share_only),
+        cmocka_unit_test(a_large_ring_moves_its_share_only),
         cmocka_unit_test(a_retry_goes_to_the_next_and_stays_there),
         cmocka_unit_test(without_a_key_it_is_random),
         cmocka_unit_test(a_load_factor_bounds_a_hot_key),

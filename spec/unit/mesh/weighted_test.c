@@ -124,6 +124,22 @@ static void who_is_excluded_has_its_turn_later(void **state)
     lb_drop(b, set);
 }
 
+/* … but not all the turns that it has missed. */
+static void who_was_away_does_not_make_up_for_all(void **state)
+{
+    (void)state;
+    struct np_snapshot *set = set_make(MANY, NULL);
+    struct np_balancer *b = lb_make("weighted_round_robin", NULL, set);
+    struct np_pick_ctx ctx = {.exclude = &set->endpoints[5], .nexclude = 1};
+    unsigned seen = 0;
+    for (int i = 0; i < 20 * MANY; i++)
+        assert_int_not_equal(lb_turn_at(b, &ctx, S), 5);
+    for (int i = 0; i < MANY / 2; i++)
+        seen += lb_turn_at(b, NULL, S) == 5;
+    assert_in_range(seen, 1, 2);
+    lb_drop(b, set);
+}
+
 static void least_request_weighs_many_by_their_load(void **state)
 {
     uint32_t weights[MANY];
@@ -358,6 +374,7 @@ int main(void)
         cmocka_unit_test(many_different_weights_are_exact),
         cmocka_unit_test(turns_are_kept_when_the_set_changes),
         cmocka_unit_test(who_is_excluded_has_its_turn_later),
+        cmocka_unit_test(who_was_away_does_not_make_up_for_all),
         cmocka_unit_test(least_request_weighs_many_by_their_load),
         cmocka_unit_test(the_curves),
         cmocka_unit_test(who_is_new_gets_less_at_first),
