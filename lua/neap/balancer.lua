@@ -37,7 +37,7 @@ local defined = {} -- policies written in Lua, by name
 ---caller's own table; `endpoints` the array it may choose from, the same table until it changes (with zones,
 ---levels or subsets there are several such arrays); `state` what `init` made, one for each balancer;
 ---`inner(ctx)` gives the endpoint that the wrapped policy picks of the same array, and begins nothing.
----`release` hears of the end of each request; `result` is the table that `balancer:release` was given, if any.
+---`release` hears of the end of each request; `result` is the table that `balancer:release` was given, if so.
 ---
 ---On a hot path reading `endpoint.active` of each endpoint costs more than the rest of the policy.
 ---`endpoints.active` is the whole column, an array of numbers that is read anew, in one go, each time it is

@@ -158,9 +158,9 @@ static enum neap_err grow(struct np_scope *scope, size_t nlevels)
     scope->levels = levels;
     for (size_t p = scope->nlevels; p < nlevels; p++) {
         memset(&levels[p], 0, sizeof levels[p]);
-        for (uint8_t part = 0; part < NP_PARTS; part++) {
+        for (size_t part = 0; part < NP_PARTS; part++) {
             levels[p].parts[part].level = (uint8_t)p;
-            levels[p].parts[part].part = part;
+            levels[p].parts[part].part = (uint8_t)part;
         }
     }
     scope->nlevels = nlevels;
