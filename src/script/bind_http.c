@@ -143,6 +143,7 @@ int np_open_http(lua_State *L)
     np_http_add_url(L);
     np_http_add_forward(L);
     np_http_add_alone(L);
+    np_http_add_through(L);
     np_http_add_multipart(L);
     np_http_add_cookie(L);
     np_http_add_events(L);

@@ -26,6 +26,7 @@ void np_http_add_client(lua_State *L);
 void np_http_add_url(lua_State *L);
 void np_http_add_forward(lua_State *L);
 void np_http_add_alone(lua_State *L);
+void np_http_add_through(lua_State *L);
 void np_http_add_compress(lua_State *L);
 void np_http_add_decompress(lua_State *L);
 

@@ -4,6 +4,8 @@
  * task ends at once, and the forward goes on here, answers by itself when it fails, and releases
  * the balancer's pick. No script's value is kept, so it may outlive the state. The worker's thread.
  */
+#include "script/bind_http_alone.h"
+
 #include "base/alloc.h"
 #include "http/forward.h"
 #include "script/bind_balancer.h"
@@ -42,10 +44,7 @@ static void on_done(void *arg, const struct np_http_forwarded *how)
     if (how->x) np_http_answer_error(log, how->x, how->err, how->why);
 }
 
-/* Whether the function that asks (a Lua function which then returns what comes of it) was reached
- * by tail calls alone from where the task of the request began: what it returns is the handler's
- * result, and no frame, variable or option of the script's waits for it. */
-static bool ends_handler(lua_State *L, const struct np_http_req *r)
+bool np_http_ends_handler(lua_State *L, const struct np_http_req *r)
 {
     lua_Debug ar;
     const struct np_task *t = np_task_current(L);
@@ -76,7 +75,7 @@ static int http_forward_alone(lua_State *L)
     struct np_endpoint_view *v = np_endpoint_check(L, ENDPOINT);
     int64_t timeout = np_check_seconds(L, TIMEOUT, 0);
     lua_pushboolean(L, 0);
-    if (!r->x || r->answered || v->picks == 0 || !ends_handler(L, r)) return 1;
+    if (!r->x || r->answered || v->picks == 0 || !np_http_ends_handler(L, r)) return 1;
     struct np_http_client *client = np_lcall_client(L);
     struct np_http_forward_options o = options_for(v->e, timeout);
     struct np_http_exchange *x = r->x;

@@ -4,6 +4,7 @@
 
 #include "http/forward.h"
 #include "script/bind_cluster.h"
+#include "script/bind_http_alone.h"
 #include "script/bind_http_client.h"
 #include "script/bind_http_deadline.h"
 #include "script/bind_http_request.h"
@@ -27,7 +28,6 @@ enum {
 };
 
 #define HELD "neap.http.held"
-#define STATUSES "neap.http.statuses"
 enum { RETRY_AFTER_MAX = 64 }; /* bytes that are kept of it; a date has 29 */
 
 struct forwarding {
@@ -237,7 +237,7 @@ static int http_forward(lua_State *L)
     o.request.headers = headers;
     keep_deadline(L, &o.request, headers, deadline);
     o.compress = r->plan;
-    if (!lua_isnil(L, HOLD)) o.hold = luaL_checkudata(L, HOLD, STATUSES);
+    if (!lua_isnil(L, HOLD)) o.hold = luaL_checkudata(L, HOLD, NP_HTTP_STATUSES);
     o.on_held = on_held;
     o.on_answered = on_answered;
     struct np_http_req_head added;
@@ -307,7 +307,7 @@ static int http_statuses(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     struct np_http_statuses *s = lua_newuserdatauv(L, sizeof *s, 0);
     *s = (struct np_http_statuses){{0}};
-    luaL_setmetatable(L, STATUSES);
+    luaL_setmetatable(L, NP_HTTP_STATUSES);
     lua_Integer n = luaL_len(L, 1);
     for (lua_Integer i = 1; i <= n; i++) {
         lua_geti(L, 1, i);
@@ -326,6 +326,6 @@ void np_http_add_forward(lua_State *L)
     static const luaL_Reg functions[] = {
         {"forward", http_forward}, {"statuses", http_statuses}, {NULL, NULL}};
     np_type_new(L, HELD, methods, meta);
-    np_type_new(L, STATUSES, NULL, NULL);
+    np_type_new(L, NP_HTTP_STATUSES, NULL, NULL);
     luaL_setfuncs(L, functions, 0);
 }

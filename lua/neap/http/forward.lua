@@ -42,7 +42,8 @@ local options = schema.new {
 }
 
 local DEFAULT_TIMEOUT = 30
-local forward_alone = core.forward_alone
+local forward_alone, forward_through = core.forward_alone, core.forward_through
+local ruled = gateway.ruled
 local none = { plain = true } -- no options
 
 -- --- what is added to the head
@@ -203,6 +204,11 @@ function M.forward(req, to, opts)
     -- have anything left to do: forward_alone looks two frames up.)
     if lone[to] and forward_alone(req, endpoint, DEFAULT_TIMEOUT) then return true end
     return by_balancer(req, balancer, endpoint)
+  end
+  local by = opts == nil and ruled[to]
+  if by then -- the same, by a cluster's rules
+    local done, err = forward_through(by.cluster, req, by.timeout, by.hold, by.class, by.reads)
+    if done ~= false then return done, err end
   end
   opts = opts ~= nil and options:read(opts, 2) or none
   if type(to) == "string" then

@@ -12,7 +12,9 @@ local retry_after = require "neap.http.retry_after"
 local runtime = require "neap.core.runtime"
 local task = require "neap.core.task"
 
-local M = {}
+---@class neap.http.gateway
+---@field ruled table<neap.http.Client, table> what core.forward_through wants of those that it can do all for
+local M = { ruled = setmetatable({}, { __mode = "k" }) }
 
 local monotonic, deadline, forward = runtime.monotonic, task.deadline, core.forward
 local classes = priority.classes
@@ -71,6 +73,14 @@ local function learn(through)
   through.quick = plain
   -- nothing of a script's own on the way
   through.hot = plain and not (up.chooser or up.backoff or up.sticky or rules.cluster.rate_limit)
+  if not through.hot then return end
+  for method in next, MOSTLY_WITHOUT do
+    if not rules.methods[method] then return end
+  end
+  M.ruled[through] = {
+    cluster = up.cluster, timeout = through.timeout or 0, hold = up.hold or core.statuses {},
+    class = through.priority, reads = through.reads_priority,
+  }
 end
 
 -- What a chooser is told.
