@@ -215,7 +215,8 @@ double np_endpoint_p95(const struct np_endpoint *e);
  * the average falls to 1/e in NP_EWMA_DECAY_NS, and to 63/64 with each further sample. */
 double np_endpoint_success(const struct np_endpoint *e);
 /* The latency a next request must reckon with, in nanoseconds: the peak average, decayed for the
- * time since its last sample; the seed while there is none. Never 0. */
+ * time since its last sample, and by 1/64 at least of what is above it with each good answer; the
+ * seed while there is none. Never 0. */
 double np_endpoint_cost(const struct np_endpoint *e, int64_t now);
 
 /* For an endpoint on trial: true for the one who may give it a request, which clears on_trial when

@@ -8,8 +8,12 @@
 
 #include "mesh/endpoint_cost.h"
 
-/* Shares of one in so many samples, at least, in the average of successes. */
+/* Shares of one in so many samples, at least, in the average of successes; and in the peak average,
+ * so that a busy endpoint is soon forgiven a stall that had nothing to do with it. By time alone
+ * (Finagle's) a hiccup of the caller's makes all endpoints dear for ten seconds and more, and the
+ * one that is really slow cannot be told from them. */
 #define SUCCESS_SAMPLES 64.0
+#define PEAK_SAMPLES 64.0
 
 #define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
 #define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
@@ -71,7 +75,7 @@ static void sample_latency(struct np_stats *s, int64_t latency_ns, double left, 
 {
     double latency = (double)latency_ns;
     double ewma = GET(s->ewma_ns);
-    sample_peak(s, latency, left, now);
+    sample_peak(s, latency, fmin(left, 1 - 1 / PEAK_SAMPLES), now);
     SET(s->ewma_ns, ewma > 0 ? ewma * left + latency * (1 - left) : latency);
     sample_quantile(s, latency_ns, now);
 }

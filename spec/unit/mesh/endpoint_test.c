@@ -198,6 +198,21 @@ static void the_cost_jumps_up_and_comes_down_slowly(void **state)
     np_endpoint_unref(e);
 }
 
+/* Within half a second of good answers, not within the ten of the average. */
+static void a_busy_endpoint_is_soon_forgiven_a_stall(void **state)
+{
+    struct np_endpoint *e = endpoint_make("x", "127.0.0.1:1", 0);
+    (void)state;
+    np_endpoint_begin(e);
+    end_with(e, NP_OUTCOME_OK, 300 * NP_NS_PER_MS, S);
+    for (int i = 1; i <= 300; i++) {
+        np_endpoint_begin(e);
+        end_with(e, NP_OUTCOME_OK, 5 * NP_NS_PER_MS, S + i * NP_NS_PER_MS);
+    }
+    assert_true(np_endpoint_cost(e, S + 300 * NP_NS_PER_MS) < 10e6);
+    np_endpoint_unref(e);
+}
+
 static void a_fast_failure_costs(void **state)
 {
     struct np_endpoint *e = endpoint_make("x", "a:1", 1);
@@ -274,6 +289,7 @@ int main(void)
         cmocka_unit_test(the_cost_learns_from_who_gave_up_waiting),
         cmocka_unit_test(the_cost_is_no_less_than_what_somebody_waits),
         cmocka_unit_test(the_cost_jumps_up_and_comes_down_slowly),
+        cmocka_unit_test(a_busy_endpoint_is_soon_forgiven_a_stall),
         cmocka_unit_test(a_fast_failure_costs),
         cmocka_unit_test(threads_may_share_it),
         cmocka_unit_test(survives_want_of_memory),
