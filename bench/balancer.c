@@ -1,6 +1,7 @@
 /* What the rules of src/mesh cost: nanoseconds of one thread's CPU time for a pick and its release
  * by each policy over 10 and over 10,000 endpoints, for a limiter's check, and for a call through a
- * cluster with its whole stack of rules.
+ * cluster with its whole stack of rules. And how evenly hashing spreads keys, and what share of
+ * them moves when one endpoint of so many goes.
  *
  * Medians of rounds, as lines of JSON for scripts/bench, or as a table with --table. The
  * clock moves on by a microsecond a request, latencies vary, every request has another key, and
@@ -162,6 +163,84 @@ static void balancers(const struct setup *s)
     }
 }
 
+enum { KEYS = 200000, GONE = 5 };
+
+static size_t owner(struct np_balancer *b, uint64_t key)
+{
+    struct np_endpoint *e = NULL;
+    struct np_pick_ctx ctx = {.has_hash = true, .hash = np_hash_mix(key + 1)};
+    struct np_result r = np_result_of(NP_OUTCOME_CANCELED, -1);
+    check(np_balancer_pick(b, &ctx, 1, &e));
+    size_t n = (size_t)strtoul(e->id + 1, NULL, 10);
+    np_balancer_release(b, e, &r, 1);
+    return n;
+}
+
+static struct np_snapshot *without(const struct np_snapshot *set, size_t gone)
+{
+    struct np_endpoint **v = calloc(set->len, sizeof *v);
+    struct np_snapshot *out = NULL;
+    size_t n = 0;
+    if (v == NULL) check(NEAP_ENOMEM);
+    for (size_t i = 0; i < set->len; i++) {
+        if (i != gone) v[n++] = set->endpoints[i];
+    }
+    check(np_snapshot_new(v, n, 0, &out));
+    free(v);
+    return out;
+}
+
+/* Shares of all keys, in percent: those of who goes, and others that move beside. */
+static void count_moves(struct np_balancer *b, const struct np_snapshot *set,
+                        const uint32_t *before, double *own, double *others)
+{
+    for (size_t g = 0; g < GONE; g++) {
+        size_t gone = g * 7919 % set->len;
+        struct np_snapshot *fewer = without(set, gone);
+        check(np_balancer_update(b, fewer));
+        for (uint64_t k = 0; k < KEYS; k++) {
+            if (owner(b, k) == before[k]) continue;
+            *(before[k] == gone ? own : others) += 100.0 / KEYS / GONE;
+        }
+        np_snapshot_unref(fewer);
+    }
+}
+
+static void spread(const struct setup *s, const char *policy, size_t n)
+{
+    static uint32_t before[KEYS];
+    char name[NAME_MAX_LEN];
+    struct np_balancer *b = NULL;
+    uint32_t *seen = calloc(n, sizeof *seen), most = 0;
+    double own = 0, others = 0;
+    snprintf(name, sizeof name, "spread.%s.%zu", policy, n);
+    if (seen == NULL) check(NEAP_ENOMEM);
+    struct np_snapshot *set = endpoints(n, false);
+    check(np_balancer_new(np_balancer_find(policy), NULL, &b));
+    check(np_balancer_update(b, set));
+    for (uint64_t k = 0; k < KEYS; k++) {
+        size_t to = owner(b, k);
+        before[k] = (uint32_t)to;
+        if (++seen[to] > most) most = seen[to];
+    }
+    count_moves(b, set, before, &own, &others);
+    printf(s->table ? "%-40s most %.3f of the mean, moved %.3f %% and %.3f %%\n"
+                    : "{\"spread\": \"%s\", \"most\": %.3f, \"own\": %.3f, \"others\": %.3f}\n",
+           name + sizeof "spread", (double)most * (double)n / KEYS, own, others);
+    free(seen);
+    np_balancer_free(b);
+    np_snapshot_unref(set);
+}
+
+static void spreads(const struct setup *s)
+{
+    static const size_t sizes[] = {10, 100, 500};
+    for (size_t k = 0; k < 3; k++) {
+        if (wanted(s, "spread.ring_hash")) spread(s, "ring_hash", sizes[k]);
+        if (wanted(s, "spread.maglev")) spread(s, "maglev", sizes[k]);
+    }
+}
+
 static void limiters(const struct setup *s)
 {
     static const char *const names[] = {"token_bucket", "gcra", "sliding_window", "leaky_bucket"};
@@ -280,5 +359,6 @@ int main(int argc, char **argv)
     balancers(&s);
     limiters(&s);
     clusters(&s);
+    spreads(&s);
     return 0;
 }

@@ -42,9 +42,15 @@ def in_c(rounds):
     for number in range(3):
         h.progress(f"balancer {number + 1}/3")
         for row in figures([program, "--rounds", str(rounds)]):
-            taken.setdefault(row["name"], []).append(row["ns"])
+            if "name" in row:
+                taken.setdefault(row["name"], []).append(row["ns"])
     h.progress("")
     return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def spread():
+    """{policy.endpoints: figures}: how evenly keys are spread and how many move."""
+    return {row["spread"]: row for row in figures([built(), "--only", "spread"])}
 
 
 def in_lua():
@@ -73,6 +79,8 @@ def run(opts):
     out.table("a call through a cluster, ns, by endpoints", clusters, columns)
     limiters = {name.removeprefix("limiter."): {"ns": ns} for name, ns in c.items() if name.startswith("limiter.")}
     out.table("a limiter's check", limiters, [("ns", "ns", ",.1f")])
+    moved = [("most", "most/mean", ".3f"), ("own", "its own %", ".3f"), ("others", "others %", ".3f")]
+    out.table("keys when one of so many endpoints goes", spread(), moved)
     out.table("a policy in Lua, pick and release, 10 endpoints", {name: {"ns": ns} for name, ns in lua.items()},
               [("ns", "ns", ",.0f")])
     print()
