@@ -323,8 +323,36 @@ struct np_limit np_limiter_check(struct np_limiter *l, double cost, int64_t now)
     return np_limiter_report(&t, ok);
 }
 
+/* As np_limiter_take does it, for one token, and with no more than that takes. */
 bool np_limiter_allow(struct np_limiter *l, int64_t now)
 {
+    unsigned long long word = atomic_load_explicit(&l->state[0], memory_order_acquire);
+    for (;;) {
+        const struct np_limiter_terms *terms = &l->rule.terms[word & 1];
+        unsigned flags = atomic_load_explicit(&terms->flags, memory_order_relaxed);
+        struct np_terms t;
+        t.shift = np_terms_shift(flags);
+        t.interval = atomic_load_explicit(&terms->interval, memory_order_relaxed);
+        if (np_terms_algorithm(flags) == NP_SLIDING_WINDOW) {
+            if (!np_window_take_easily(&l->rule, l->state, word, terms, now)) break;
+            count(l, true);
+            return true;
+        }
+        if (t.interval == 0) break;
+        uint64_t last = atomic_load_explicit(&l->state[1], memory_order_relaxed);
+        uint64_t after = used(&l->rule, &t, word, last, now) + t.interval;
+        if (after > atomic_load_explicit(&terms->cap, memory_order_relaxed)) {
+            count(l, false);
+            return np_terms_shadow(flags);
+        }
+        uint64_t next = word_of(&l->rule, &t, word & 1, after, now);
+        atomic_store_explicit(&l->state[1], (uint64_t)now, memory_order_relaxed);
+        if (!atomic_compare_exchange_weak_explicit(&l->state[0], &word, next, memory_order_acq_rel,
+                                                   memory_order_acquire))
+            continue;
+        count(l, true);
+        return true;
+    }
     struct np_taken t;
     bool ok = np_limiter_take(&l->rule, l->state, 1, -1, false, now, &t);
     count(l, ok);

@@ -24,12 +24,24 @@ struct np_terms {
     double scale;
 };
 
+static inline enum np_limiter_algorithm np_terms_algorithm(unsigned flags)
+{
+    return (enum np_limiter_algorithm)(flags & 0xff);
+}
+static inline bool np_terms_shadow(unsigned flags)
+{
+    return (flags >> 8) & 1;
+}
+static inline unsigned np_terms_shift(unsigned flags)
+{
+    return flags >> 16;
+}
 static inline void np_terms_load(const struct np_limiter_terms *from, struct np_terms *to)
 {
     unsigned flags = atomic_load_explicit(&from->flags, memory_order_relaxed);
-    to->algorithm = (enum np_limiter_algorithm)(flags & 0xff);
-    to->shadow = (flags >> 8) & 1;
-    to->shift = flags >> 16;
+    to->algorithm = np_terms_algorithm(flags);
+    to->shadow = np_terms_shadow(flags);
+    to->shift = np_terms_shift(flags);
     to->interval = atomic_load_explicit(&from->interval, memory_order_relaxed);
     to->cap = atomic_load_explicit(&from->cap, memory_order_relaxed);
     to->queue = atomic_load_explicit(&from->queue, memory_order_relaxed);
@@ -74,6 +86,9 @@ uint64_t np_limiter_units(const struct np_terms *t, double cost);
 /* One attempt by t->terms, of which `word` is state[0]; NP_TAKE_AGAIN: another was faster. */
 enum np_take np_window_take(const struct np_limiter_rule *r, atomic_ullong state[2], uint64_t word,
                             double cost, bool probe, int64_t now, struct np_taken *t);
+/* A token of 1, if that is plain to see; false: perhaps, by np_window_take. */
+bool np_window_take_easily(const struct np_limiter_rule *r, atomic_ullong state[2], uint64_t word,
+                           const struct np_limiter_terms *terms, int64_t now);
 /* How much of it is used. */
 uint64_t np_window_used(const struct np_limiter_rule *r, const atomic_ullong state[2],
                         const struct np_terms *t, int64_t now);

@@ -14,6 +14,7 @@
 #define NUMBER_BITS 28
 #define NUMBER_MASK ((UINT64_C(1) << NUMBER_BITS) - 1)
 #define COUNT_SHIFT (NUMBER_BITS + 1)
+#define HEAD_MASK ((UINT64_C(1) << COUNT_SHIFT) - 1) /* all but the count */
 #define COUNT_MAX (UINT64_MAX >> COUNT_SHIFT)
 #define LAG 4096 /* windows that a clock may be behind */
 
@@ -86,6 +87,27 @@ enum np_take np_window_take(const struct np_limiter_rule *r, atomic_ullong state
     t->after += t->cost;
     t->fresh += t->cost;
     return NP_TAKE_OK;
+}
+
+/* Nearly all requests find this window begun, and room even if the last one weighed in full. */
+bool np_window_take_easily(const struct np_limiter_rule *r, atomic_ullong state[2], uint64_t word,
+                           const struct np_limiter_terms *terms, int64_t now)
+{
+    int64_t window_ns = atomic_load_explicit(&terms->window_ns, memory_order_relaxed);
+    uint64_t interval = atomic_load_explicit(&terms->interval, memory_order_relaxed);
+    if (now < r->base || interval == 0) return false;
+    uint64_t number = (uint64_t)(now - r->base) / (uint64_t)window_ns;
+    uint64_t other = atomic_load_explicit(&state[1], memory_order_acquire);
+    unsigned long long fresh = number & 1 ? other : word;
+    uint64_t last = number & 1 ? word : other;
+    uint64_t head = (number & NUMBER_MASK) << 1 | (word & 1);
+    if ((fresh & HEAD_MASK) != head) return false;
+    uint64_t count = (fresh >> COUNT_SHIFT) + interval;
+    uint64_t most = count + count_of(last, number - 1, word & 1);
+    if (most > atomic_load_explicit(&terms->cap, memory_order_relaxed)) return false;
+    return atomic_compare_exchange_strong_explicit(&state[number & 1], &fresh,
+                                                   count << COUNT_SHIFT | head,
+                                                   memory_order_acq_rel, memory_order_relaxed);
 }
 
 uint64_t np_window_used(const struct np_limiter_rule *r, const atomic_ullong state[2],
