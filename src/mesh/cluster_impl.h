@@ -5,8 +5,8 @@
 #include "mesh/cluster.h"
 
 #define NP_HEDGES_MAX 8
-#define NP_WATCHED 64                        /* attempts whose waiting is looked at */
-#define NP_WATCH_NS (INT64_C(100) * 1000000) /* … so often */
+#define NP_WATCHED 64                      /* attempts whose waiting is looked at */
+#define NP_WATCH_NS (INT64_C(1) * 1000000) /* … so often */
 
 /* An attempt that waits for its answer, one an endpoint: that one's oldest that found a place. */
 struct np_watched {
@@ -39,6 +39,7 @@ struct np_cluster {
     struct np_rng rng;
     struct np_cluster_counters n;
     int64_t watch_due; /* when those who wait are looked at again */
+    unsigned watching; /* how many are */
     struct np_watched watched[NP_WATCHED];
 };
 
