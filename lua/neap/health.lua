@@ -18,6 +18,7 @@
 local core = require "neap.core.health"
 local core_worker = require "neap.core.worker"
 local log = require "neap.log"
+local monotonic = require("neap.core.runtime").monotonic
 local probe = require "neap.health.probe"
 local schema = require "neap.schema"
 local task = require "neap.task"
@@ -35,7 +36,7 @@ local LOG_EVERY = 10 -- seconds between two log lines on a check function that r
 ---@field service? string whose instances are checked, as they come and go
 ---@field tags? string[] of a service: those that carry each of these
 ---@field endpoints? (string|neap.Endpoint|neap.balancer.EndpointOptions)[]
----@field balancer? neap.Balancer those that it chooses from
+---@field balancer? neap.Balancer all that it has
 ---@field name? string whose checks are one in all workers; default: made of what is checked, and how
 ---@field type? "http"|"tcp"|"tls"|"grpc"|fun(endpoint: neap.Endpoint): any, any default "http"
 ---@field interval? number from check to check of an endpoint; default 1
@@ -138,12 +139,17 @@ local function read_options(opts, level)
   return read
 end
 
+-- All that a balancer has, the unavailable ones too.
+local function all_of(balancer)
+  return balancer.all and balancer:all() or balancer:endpoints()
+end
+
 -- What the checks of all workers are known by.
 local function name_of(opts)
   if opts.name then return opts.name end
   local what = opts.service
   if not what then
-    local list = opts.endpoints or opts.balancer:endpoints()
+    local list = opts.endpoints or all_of(opts.balancer)
     local ids = {}
     for i, e in ipairs(list) do ids[i] = type(e) == "string" and e or e.id or e.address end
     table.sort(ids)
@@ -173,7 +179,7 @@ end
 
 local function complain(self, what, err)
   self.faults = (self.faults or 0) + 1
-  local now = require("neap.core.runtime").monotonic()
+  local now = monotonic()
   if self.logged and now - self.logged < LOG_EVERY then return end
   self.logged = now
   log.error(what, { check = self.name, faults = self.faults, error = tostring(err) })
@@ -208,11 +214,14 @@ local function run(self, endpoint, place)
   wake(self)
 end
 
--- The list of a balancer, which is the same table until it changes.
+-- A balancer does not say when its list has changed.
 local function look(self)
-  local list = self.balancer and self.balancer:endpoints()
-  if list and list ~= self.list then
-    if self.core:read(list) then self.list = list end
+  if self.balancer then
+    local now = monotonic()
+    if not self.looked or now - self.looked >= POLL then
+      self.looked = now
+      self.core:read(all_of(self.balancer))
+    end
   end
   self.core:poll()
 end
@@ -268,7 +277,7 @@ local function make_core(opts, name)
   if opts.service then
     ok, err = checks:follow(opts.service, opts.tags)
   else
-    ok, err = checks:read(opts.endpoints or opts.balancer:endpoints())
+    ok, err = checks:read(opts.endpoints or all_of(opts.balancer))
   end
   if not ok then return nil, err end
   return checks
@@ -298,7 +307,6 @@ function M.check(opts)
     name = name,
     probe = fn,
     balancer = read.balancer,
-    list = read.balancer and read.balancer:endpoints(),
     leader = read.leader ~= false,
     shadow = read.shadow,
     on_change = read.on_change,

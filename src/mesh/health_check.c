@@ -328,6 +328,19 @@ bool np_check_done(struct np_check *c, struct np_check_entry *t, enum np_check_r
     return changed;
 }
 
+void np_check_take_over(struct np_check *c, int64_t now)
+{
+    size_t it = 0;
+    for (struct np_map_entry *m; (m = np_map_next(&c->entries, &it)) != NULL;) {
+        struct np_check_entry *t = m->value;
+        if (!t->running) continue;
+        t->running = false;
+        c->counters.running--;
+        reschedule(c, t, now);
+        if (t->seen < c->complete) drop(c, t, now);
+    }
+}
+
 /* --- what is asked of it */
 
 struct np_check_counters np_check_counters(const struct np_check *c)

@@ -55,7 +55,9 @@ NEAP_MUST_CHECK enum neap_err np_check_new(const struct np_check_options *opts, 
 /* Other options from now on; what is known stays. NEAP_EINVAL: nothing has changed. */
 NEAP_MUST_CHECK enum neap_err np_check_set(struct np_check *c, const struct np_check_options *opts,
                                            int64_t now);
-/* Checks that are under way are forgotten. NULL is allowed. */
+/* Checks that are under way are forgotten, and due again: who drove it is gone. */
+void np_check_take_over(struct np_check *c, int64_t now);
+/* The same. NULL is allowed. */
 void np_check_free(struct np_check *c, int64_t now);
 /* The endpoints to be checked. Who stays keeps its state and its next moment; who is new is due at
  * once. Who was unhealthy before anybody checked it here begins as unhealthy. NEAP_ENOMEM: some of

@@ -3,7 +3,8 @@
  *
  * The checks of one name are one object for all workers and for the code before and after a reload,
  * so that neither a hand-over nor a reload forgets what is known; but one at a time drives it: who
- * holds the claim of that name (neap.worker), between `start` and `halt`. Nobody else touches it.
+ * holds the claim of that name (neap.worker), between `start` and `halt`. Nobody else touches it:
+ * a worker that was stuck, and finds that another has taken its place, leaves it alone.
  */
 #include <string.h>
 
@@ -21,6 +22,12 @@
 #define TYPE "neap.core.health"
 #define MAX_CONCURRENCY 10000
 
+/* What the workers share. */
+struct shared {
+    struct np_check *check;
+    _Atomic(const void *) driver; /* a box; NULL: nobody */
+};
+
 struct box {
     struct np_loop *loop;
     struct np_common *rule; /* NULL: it could not be made, or is closed */
@@ -35,16 +42,21 @@ struct box {
 
 static enum neap_err make(void *arg, void **object, struct neap_errinfo *info)
 {
-    struct np_check *c = NULL;
-    enum neap_err err = np_check_new(arg, 0, &c);
-    if (err) return np_err_plain(info, err);
-    *object = c;
+    struct shared *s = np_calloc(1, sizeof *s);
+    enum neap_err err = s ? np_check_new(arg, 0, &s->check) : NEAP_ENOMEM;
+    if (err) {
+        np_free(s);
+        return np_err_plain(info, err);
+    }
+    *object = s;
     return NEAP_OK;
 }
 
 static void destroy(void *object)
 {
-    np_check_free(object, 0);
+    struct shared *s = object;
+    np_check_free(s->check, 0);
+    np_free(s);
 }
 
 static const struct np_common_kind kind = {"health", make, NULL, destroy};
@@ -59,16 +71,22 @@ static struct box *check_any(lua_State *L)
     return luaL_checkudata(L, 1, TYPE);
 }
 
+static bool drives(const struct box *b)
+{
+    const struct shared *s = b->driving ? b->rule->object : NULL;
+    return s && atomic_load_explicit(&s->driver, memory_order_acquire) == b;
+}
+
 static struct box *check_driving(lua_State *L)
 {
     struct box *b = check_any(L);
-    if (!b->driving) np_misuse(L, "these checks are not driven here");
+    if (!drives(b)) np_misuse(L, "these checks are not driven here");
     return b;
 }
 
 static struct np_check *checks(const struct box *b)
 {
-    return b->rule->object;
+    return ((struct shared *)b->rule->object)->check;
 }
 
 /* --- options */
@@ -170,13 +188,16 @@ static void halt(struct box *b)
 {
     enum np_check_state state;
     if (!b->driving) return;
+    bool mine = drives(b);
     int64_t now = np_loop_now(b->loop);
     np_at_close_remove(&b->at_close);
     for (size_t i = 0; i < b->opts.concurrency; i++) {
         struct np_check_entry *t = b->running[i];
         b->running[i] = NULL;
-        if (t != NULL) (void)np_check_done(checks(b), t, NP_CHECK_CANCELED, now, &state);
+        if (t != NULL && mine) (void)np_check_done(checks(b), t, NP_CHECK_CANCELED, now, &state);
     }
+    struct shared *s = b->rule->object;
+    if (mine) atomic_store_explicit(&s->driver, NULL, memory_order_release);
     b->driving = false;
 }
 
@@ -191,9 +212,13 @@ static int health_start(lua_State *L)
 {
     struct box *b = check_any(L);
     if (b->rule == NULL) np_misuse(L, "these checks are closed");
-    enum neap_err err = np_check_set(checks(b), &b->opts, now_of(L));
-    if (err) return np_fail(L, err, NULL);
     if (b->driving) return 0;
+    struct shared *s = b->rule->object;
+    int64_t now = now_of(L);
+    atomic_store_explicit(&s->driver, b, memory_order_seq_cst);
+    np_check_take_over(s->check, now);
+    enum neap_err err = np_check_set(s->check, &b->opts, now);
+    if (err) return np_fail(L, err, NULL);
     b->driving = true;
     b->at_close.fn = on_state_close;
     np_at_close_add(np_script_of(L), &b->at_close);
@@ -354,9 +379,9 @@ static int health_stats(lua_State *L)
 {
     struct box *b = check_any(L);
     lua_createtable(L, 0, 16);
-    lua_pushboolean(L, b->driving);
+    lua_pushboolean(L, drives(b));
     lua_setfield(L, -2, "leader");
-    if (!b->driving) return 1;
+    if (!drives(b)) return 1;
     struct np_check_counters n = np_check_counters(checks(b));
     np_set_count(L, "checks", n.checks);
     np_set_count(L, "successes", n.results[NP_CHECK_OK]);

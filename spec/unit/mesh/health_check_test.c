@@ -328,6 +328,27 @@ static void a_new_description_keeps_what_is_known(void **state)
     np_snapshot_unref(set);
 }
 
+static void another_takes_over(void **state)
+{
+    struct np_snapshot *set = fleet(3), *two = NULL;
+    int64_t wait;
+    (void)state;
+    struct np_check *c = make(NULL, set);
+    for (int i = 0; i < 3; i++)
+        assert_non_null(np_check_next(c, 0, &wait));
+    assert_ok(np_snapshot_new(set->endpoints, 2, 0, &two));
+    assert_ok(np_check_update(c, two, 0));
+    np_check_take_over(c, S);
+    assert_int_equal(np_check_counters(c).running, 0);
+    assert_int_equal(np_check_counters(c).endpoints, 2);
+    assert_non_null(np_check_next(c, S, &wait));
+    assert_non_null(np_check_next(c, S, &wait));
+    assert_null(np_check_next(c, S, &wait));
+    np_check_free(c, S);
+    np_snapshot_unref(two);
+    np_snapshot_unref(set);
+}
+
 static void other_options(void **state)
 {
     struct np_snapshot *set = fleet(1);
@@ -411,6 +432,7 @@ int main(void)
         cmocka_unit_test(no_more_at_a_time_and_none_is_forgotten),
         cmocka_unit_test(sets_change_beside_running_checks),
         cmocka_unit_test(a_new_description_keeps_what_is_known),
+        cmocka_unit_test(another_takes_over),
         cmocka_unit_test(other_options),
         cmocka_unit_test(options_out_of_range),
         cmocka_unit_test(survives_scarce_memory),
