@@ -79,7 +79,6 @@ function M.new(opts)
   opts = read.opts
   local self = with_options(read)
   self.jar = opts.cookies and (opts.cookies == true and cookie.jar() or opts.cookies) or nil
-  if opts.priority then self.headers[priority.HEADER] = self.headers[priority.HEADER] or opts.priority end
   place(self, read, 2)
   if opts.health then self.health = upstream.check(self.upstream, opts, self.way, 2) end
   if self.upstream then
@@ -138,11 +137,8 @@ local function prepare(self, method, path, opts, level)
   end
   wire.method, wire.target, wire.headers, wire.body = method, target, headers, body
   if type(body) == "function" then wire.content_length = opts.content_length end
-  local class = opts.priority
-  if class then
-    headers[priority.HEADER] = headers[priority.HEADER] or class
-    class = priority.class(class)
-  end
+  local class = opts.priority or self.opts.priority
+  if class then headers[priority.HEADER] = headers[priority.HEADER] or class end
   return self.route or { client = self, upstream = to }, {
     wire = wire,
     host = host,
@@ -153,7 +149,7 @@ local function prepare(self, method, path, opts, level)
     hash_key = opts.hash_key,
     subset = opts.subset,
     sticky = opts.sticky,
-    priority = class or self.priority,
+    priority = opts.priority and priority.class(opts.priority) or self.priority,
     safe = is_safe(self, method, opts),
     once = opts.retry == false or nil,
     keep = self.rules.keep,
@@ -315,7 +311,9 @@ end
 function Client:update(endpoints)
   local opts = self.opts
   if not opts.endpoints then error("the client was not made from a list of endpoints", 2) end
+  local chooser = self.upstream.chooser
   local ok, err = self.upstream.cluster:update(endpoints)
+  if ok and chooser then ok, err = chooser.balancer:update(endpoints) end
   if not ok then return nil, err end
   opts.endpoints = endpoints
   if self.health then

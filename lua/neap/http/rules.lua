@@ -33,7 +33,8 @@ local M = {}
 ---@field shadow? boolean
 
 ---A second request to another endpoint when the answer is later than nearly all were lately, inside the
----budget of the retries; the first good answer wins, the other is cancelled. For safe calls alone.
+---budget of the retries; the first good answer wins, the other is cancelled. For safe calls alone;
+---`req:forward` does not hedge.
 ---@class neap.http.HedgeOptions
 ---@field quantile? number of the service's latencies that is waited; default 0.95
 ---@field min_delay? number seconds that are waited at least; default 0.001

@@ -289,6 +289,27 @@ describe("a client's endpoints", function()
     assert.error_matches(function() http.client({ base = "http://a" }):update {} end, "not made from a list")
   end)
 
+  it("may be others for a policy in Lua, too", function()
+    local client = http.client {
+      endpoints = { (serve(function() return "one" end)) },
+      balancer = function(_, endpoints) return endpoints[1] end,
+    }
+    assert.equal("one", client:get("/").body)
+    assert.is_true(client:update { (serve(function() return "two" end)) })
+    assert.equal("two", client:get("/").body)
+  end)
+
+  it("may be unix sockets", function()
+    local path = "@neap-rules-" .. tostring(os.time()) .. tostring(math.random(1 << 30))
+    open[#open + 1] = assert(http.serve { handler = ok, unix = path })
+    local client = http.client { endpoints = { "unix:" .. path } }
+    local gate = serve(function(req) return req:forward(client) end)
+    for _ = 1, 2 do
+      assert.equal("good", client:get("/").body)
+      assert.equal("good", http.get("http://" .. gate).body)
+    end
+  end)
+
   it("are chosen by a call's subset", function()
     local function of(version)
       return { address = (serve(function() return version end)), meta = { version = version } }
@@ -313,6 +334,22 @@ describe("a client's endpoints", function()
     end
     local client = http.client { endpoints = endpoints, zone = "a" }
     for _ = 1, 12 do assert.equal("a", client:get("/").body) end
+  end)
+end)
+
+describe("a call's priority", function()
+  after_each(close_all)
+
+  it("is told to the server, where the script has set one", function()
+    local address = serve(function(req) return { req.headers["x-neap-priority"] or "none" } end)
+    local client = http.client { endpoints = { address } }
+    assert.same({ "none" }, client:get("/"):json())
+    assert.same({ "high" }, client:get("/", { priority = "high" }):json())
+    client = http.client { base = "http://" .. address, priority = "low" }
+    assert.same({ "low" }, client:get("/"):json())
+    assert.same({ "critical" }, client:get("/", { priority = "critical" }):json())
+    local gate = serve(function(req) return req:forward(client) end)
+    assert.same({ "u=1" }, http.get("http://" .. gate, { headers = { ["x-neap-priority"] = "u=1" } }):json())
   end)
 end)
 
