@@ -101,8 +101,11 @@ static int64_t open_left(struct view v, int64_t now)
 
 static bool swap(struct np_breaker *b, uint64_t *seen, struct view to)
 {
-    return atomic_compare_exchange_weak_explicit(&b->word, seen, pack(to), memory_order_acq_rel,
-                                                 memory_order_acquire);
+    uint64_t was = *seen;
+    bool done = atomic_compare_exchange_weak_explicit(&b->word, &was, pack(to),
+                                                      memory_order_acq_rel, memory_order_acquire);
+    *seen = was;
+    return done;
 }
 
 /* --- making */
