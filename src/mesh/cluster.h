@@ -133,6 +133,7 @@ struct np_attempt {
                            time, whichever is less; 0: no bound */
     uint8_t number;     /* 1 for the first */
     bool trial, retry, hedge;
+    uint8_t watched; /* the machine's */
 };
 
 /* Whether a failed attempt is worth another one, where the fault alone does not say it (those for

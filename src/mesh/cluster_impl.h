@@ -58,7 +58,7 @@ enum np_verdict np_call_failed(struct np_cluster *c, struct np_call *call,
                                const struct np_result *r, bool unreached, int64_t now, int64_t *at);
 
 /* cluster_watch.c: an attempt waits for its answer; it does not any more. */
-void np_watch_begin(struct np_cluster *c, const struct np_attempt *a);
+void np_watch_begin(struct np_cluster *c, struct np_attempt *a);
 void np_watch_end(struct np_cluster *c, const struct np_attempt *a);
 /* Tells the endpoints of those who wait, when it is time. */
 void np_watch_look(struct np_cluster *c, int64_t now);

@@ -7,29 +7,29 @@
  * it has: the cost is never less than that. Answers that have begun are watched no longer, so
  * streams do no harm.
  *
- * The places are few and an endpoint has one of them, by its statistics' address. Who finds it
+ * The places are few and an endpoint has one of them, by its id (not by an address in memory: a
+ * simulation is the same every time). Who finds it
  * taken by another endpoint goes without, but then a place is free again as soon as an answer
  * comes, and the next attempt is watched. Nothing is allocated.
  */
+#include <string.h>
+
 #include "base/hash.h"
 #include "mesh/cluster_impl.h"
 
-static struct np_watched *place_of(struct np_cluster *c, const struct np_endpoint *e)
+void np_watch_begin(struct np_cluster *c, struct np_attempt *a)
 {
-    return &c->watched[np_hash_mix((uintptr_t)e->stats) % NP_WATCHED];
-}
-
-void np_watch_begin(struct np_cluster *c, const struct np_attempt *a)
-{
-    struct np_watched *w = place_of(c, a->e);
-    if (w->e != NULL) return;
-    *w = (struct np_watched){a->e, a->began};
+    size_t place = np_hash_stable(a->e->id, strlen(a->e->id), 0) % NP_WATCHED;
+    if (c->watched[place].e != NULL) return;
+    c->watched[place] = (struct np_watched){a->e, a->began};
+    a->watched = (uint8_t)(place + 1);
     c->watching++;
 }
 
 void np_watch_end(struct np_cluster *c, const struct np_attempt *a)
 {
-    struct np_watched *w = place_of(c, a->e);
+    if (a->watched == 0) return;
+    struct np_watched *w = &c->watched[a->watched - 1];
     if (w->e != a->e || w->began != a->began) return;
     w->e = NULL;
     c->watching--;
