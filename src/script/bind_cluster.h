@@ -161,6 +161,12 @@ struct np_cluster_box *np_cluster_box_check(lua_State *L, int64_t now);
 void *np_cluster_call_check(lua_State *L, int idx);
 void np_cluster_call_answered(void *call);
 void np_cluster_open_calls(lua_State *L);
+/* bind_cluster_wishes.c: arguments from 2 on: priority, safe, deadline, key, (the subset,) sticky.
+ */
+void np_cluster_read_wishes(lua_State *L, struct np_call *call);
+/* The table at `idx` as at most NP_CLUSTER_SUBSET_MAX pairs; gives how many, and pushes a table
+ * that keeps their strings, whatever becomes of the caller's. */
+size_t np_cluster_read_subset(lua_State *L, int idx, struct np_pair *out);
 /* nil, err of a call that the cluster at that index has refused. */
 int np_cluster_push_refusal(lua_State *L, int cluster, const struct np_call *call,
                             enum neap_err err);
