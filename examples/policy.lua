@@ -4,16 +4,35 @@
 
 local neap = require "neap"
 
--- Called for every request; the fields of an endpoint are live statistics.
+-- Called for every request. The fields of an endpoint are live statistics; taken as columns they are read in
+-- one go: `active[i]` is endpoints[i].active.
 neap.balancer.define("nearest_zone", {
   pick = function(_, endpoints)
+    local active, zone = endpoints.active, endpoints.zone
     local best, best_cost
-    for _, endpoint in ipairs(endpoints) do
-      local distance = endpoint.zone == "eu-1" and 1 or 10
-      local cost = distance * (endpoint.active + 1)
-      if not best or cost < best_cost then best, best_cost = endpoint, cost end
+    for i = 1, #endpoints do
+      local distance = zone[i] == "eu-1" and 1 or 10
+      local cost = distance * (active[i] + 1)
+      if not best or cost < best_cost then best, best_cost = i, cost end
     end
     return best
+  end,
+})
+
+-- One policy around another: requests of a customer stay where they were, while that is not too busy.
+neap.balancer.define("loyal", {
+  wraps = "nearest_zone",
+  init = function() return { last = {}, known = 0 } end,
+  pick = function(ctx, _, state, inner)
+    local customer = ctx.key
+    local last = customer and state.last[customer]
+    if last and last.available and last.active < 8 then return last end
+    local picked = inner(ctx)
+    if not customer then return picked end
+    if state.known >= 10000 then state.last, state.known = {}, 0 end
+    if not last then state.known = state.known + 1 end
+    state.last[customer] = picked
+    return picked
   end,
 })
 
@@ -39,4 +58,9 @@ for _, call in ipairs(calls) do
 end
 
 for who, n in pairs(count) do print(n .. " answered by " .. who) end
+
+local loyal, visits = neap.http.client { service = "echo", balancer = "loyal" }, {}
+for _ = 1, 5 do visits[#visits + 1] = assert(loyal:get("/", { hash_key = "ann" })).body end
+print("ann went to " .. table.concat(visits, ", "))
+
 for _, server in ipairs(servers) do server:close() end

@@ -37,6 +37,7 @@ local defined = {} -- policies written in Lua, by name
 ---caller's own table; `endpoints` the array it may choose from, the same table until it changes (with zones,
 ---levels or subsets there are several such arrays); `state` what `init` made, one for each balancer;
 ---`inner(ctx)` gives the endpoint that the wrapped policy picks of the same array, and begins nothing.
+---A pick of whom `ctx.exclude` names gives way to the wrapped policy's, while another is there.
 ---`release` hears of the end of each request; `result` is the table that `balancer:release` was given, if so.
 ---
 ---On a hot path reading `endpoint.active` of each endpoint costs more than the rest of the policy.
@@ -104,7 +105,7 @@ local policy_fields = schema.new {
 ---@field zone? string the caller's; endpoints there come first; default: zones do not matter
 ---@field zone_min_endpoints? integer a level with fewer has no zones; default 6 (Envoy)
 ---@field zone_spill? number an own zone sends some elsewhere when less of it is available; default 0.7
----@field zone_callers? number share of all callers that is in this zone, if known: see docs/guide.md
+---@field zone_callers? number share of all callers in this zone; more callers than endpoints spill over
 ---@field subset? neap.balancer.Subset
 ---@field slow_start? neap.balancer.SlowStart default: none
 ---@field sticky? "key"|neap.balancer.Sticky "key": requests with a `ctx.key` go by ring_hash
@@ -204,6 +205,7 @@ end
 ---
 --- ```lua
 --- -- peak_ewma, but a customer's requests stay where they were while that endpoint is not too busy
+--- -- (examples/policy.lua has one that forgets customers in time)
 --- neap.balancer.define("loyal", {
 ---   wraps = "peak_ewma",
 ---   init = function() return { last = {} } end,

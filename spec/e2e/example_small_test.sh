@@ -10,6 +10,7 @@ matches "$(run hello)" '200.*\{"hello":"you"\}' "hello"
 policy=$(run policy)
 matches "$policy" '1[0-9] answered by eu-1 1' "the near instances"
 matches "$policy" '1[0-9] answered by eu-1 2' "the near instances"
+matches "$policy" 'ann went to eu-1 [12],' "a policy around another"
 
 messages=$(run messages)
 matches "$messages" 'audit hears orders.eu.created: \{"id":1\}' "a subscriber"

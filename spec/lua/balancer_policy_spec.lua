@@ -160,6 +160,15 @@ describe("a policy", function()
     b:all()[1]:readmit()
   end)
 
+  it("cannot send a retry to whom was tried, while there is another", function()
+    local b <close> = over(function() return 1 end, list("again", 3))
+    local all = b:endpoints()
+    for _ = 1, 10 do assert.not_equal(all[1], b:choose { exclude = { all[1] } }) end
+    assert.equal(all[3], b:choose { exclude = { all[1], all[2] } })
+    assert.equal(all[1], b:choose { exclude = all })
+    assert.equal(0, b:stats().faults)
+  end)
+
   it("gives way when whom it picked is unavailable, without being to blame", function()
     local b <close> = over(function() return 1 end, list("gone", 3))
     assert.equal("gone1", b:endpoints()[1].id)

@@ -127,7 +127,6 @@ static enum neap_err take_pending(struct np_selector *s, int64_t now)
     if (err != NEAP_OK) return err;
     np_snapshot_unref(s->pending);
     s->pending = NULL;
-    s->root.stale = true;
     np_scopes_changed(s);
     return NEAP_OK;
 }
@@ -322,11 +321,19 @@ static size_t find_due(struct np_selector *s, struct np_scope *scope, int64_t no
     return SIZE_MAX;
 }
 
+/* The members are in ascending order. */
 static bool of_scope(const struct np_selector *s, const struct np_scope *scope, size_t index)
 {
+    size_t lo = 0, hi = scope->n;
     if (scope == &s->root) return true;
-    for (size_t i = 0; i < scope->n; i++) {
-        if (scope->members[i] == index) return true;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (scope->members[mid] == index) return true;
+        if (scope->members[mid] < index) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
     }
     return false;
 }

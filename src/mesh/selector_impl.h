@@ -115,8 +115,8 @@ struct np_scope *np_scope_find(struct np_selector *s, const struct np_pick_ctx *
 /* The id of a value that endpoints have, which is made if need be. NEAP_ENOMEM. */
 NEAP_MUST_CHECK enum neap_err np_scope_value(struct np_selector *s, size_t key, const char *value,
                                              uint32_t *id);
-/* The snapshot has changed: scopes that nobody asked for since the last time go, the others are
- * stale. */
+/* The snapshot has changed, so what was an index holds no more: scopes that nobody asked for since
+ * the last time go, the others and the root are stale. */
 void np_scopes_changed(struct np_selector *s);
 void np_scopes_clear(struct np_selector *s);
 

@@ -177,22 +177,28 @@ static bool is_zoned(const struct np_selector *s, const struct np_level_load *l,
     return z->near_total > 0 && z->near_total < l->total && l->available > 0;
 }
 
-static enum neap_err plan_level(struct np_selector *s, const struct np_scope *scope, size_t p,
-                                struct tally *t)
+static void plan_zones(struct np_selector *s, struct np_scope *scope, size_t p, struct tally *t)
 {
     struct np_level *level = &scope->levels[p];
-    const struct np_level_load *l = &t->levels[p];
     struct np_zone_load *z = &t->zones[p];
-    enum neap_err err = NEAP_OK;
     z->spill = s->opts.zone_spill;
     z->callers = s->opts.zone_callers;
-    level->zoned = is_zoned(s, l, z);
+    level->zoned = is_zoned(s, &t->levels[p], z);
     level->near = level->zoned ? np_zone_share(z) : 1;
+}
+
+/* The groups of a level that get requests, or those that get none any more. */
+static enum neap_err fill_level(struct np_selector *s, const struct np_scope *scope, size_t p,
+                                const struct tally *t, bool filling)
+{
+    struct np_level *level = &scope->levels[p];
+    enum neap_err err = NEAP_OK;
     for (size_t part = 0; err == NEAP_OK && part < NP_PARTS; part++) {
         struct np_group *g = &level->parts[part];
-        g->panic = l->panic;
-        bool wanted = part == NP_PART_ALL ? !level->zoned : level->zoned;
-        err = fill(s, scope, g, wanted && l->total > 0);
+        bool wanted = (part == NP_PART_ALL) != level->zoned && t->levels[p].total > 0;
+        if (wanted != filling) continue;
+        g->panic = t->levels[p].panic;
+        err = fill(s, scope, g, wanted);
     }
     return err;
 }
@@ -265,8 +271,14 @@ enum neap_err np_plan_scope(struct np_selector *s, struct np_scope *scope)
     s->narrowed = NULL;
     s->stats.rebuilds++;
     np_levels_share(t.levels, scope->nlevels, s->opts.overprovisioning, s->opts.panic_threshold);
+    for (size_t p = 0; p < scope->nlevels; p++)
+        plan_zones(s, scope, p, &t);
+    /* Sets go when all the new ones stand: without memory there is somebody to pick all the same.
+     */
     for (size_t p = 0; err == NEAP_OK && p < scope->nlevels; p++)
-        err = plan_level(s, scope, p, &t);
+        err = fill_level(s, scope, p, &t, true);
+    for (size_t p = 0; err == NEAP_OK && p < scope->nlevels; p++)
+        err = fill_level(s, scope, p, &t, false);
     if (err == NEAP_OK) err = list_trials(s, scope, t.trials);
     divide(scope, &t);
     if (scope == &s->root && err == NEAP_OK) s->plain = plain_of(s);

@@ -111,6 +111,9 @@ static void scope_free(struct np_scope *scope)
 void np_scopes_changed(struct np_selector *s)
 {
     size_t it = 0;
+    s->narrowed = NULL;
+    s->root.stale = true;
+    s->root.ntrials = 0; /* they were indices */
     for (struct np_map_entry *e; (e = np_map_next(&s->scopes, &it)) != NULL;) {
         struct np_scope *scope = e->value;
         if (!scope->used) {
@@ -120,6 +123,7 @@ void np_scopes_changed(struct np_selector *s)
         }
         scope->used = false;
         scope->stale = true;
+        scope->ntrials = 0;
         np_free(scope->members);
         scope->members = NULL;
         scope->n = 0;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "mesh/balancer_draw.h"
 #include "script/bind_balancer.h"
 #include "script/luax.h"
 #include "script/state.h"
@@ -202,8 +203,20 @@ static bool was_given(lua_State *L, const struct np_endpoint *e)
     return false;
 }
 
+/* It was tried before, and another of those that were given was not. */
+static bool is_second_best(lua_State *L, const struct np_pick_ctx *ctx, const struct np_endpoint *e)
+{
+    const struct np_snapshot *set = np_endpoint_array(L, AT_ARRAY);
+    if (ctx->nexclude == 0 || set == NULL || !np_excluded(ctx, e)) return false;
+    for (size_t i = 0; i < set->len; i++) {
+        if (!np_excluded(ctx, set->endpoints[i])) return true;
+    }
+    return false;
+}
+
 /* The policy's two results are at the top. */
-static int judge(lua_State *L, struct np_lua_balancer *b, int mode, int64_t now)
+static int judge(lua_State *L, struct np_lua_balancer *b, const struct np_pick_ctx *ctx, int mode,
+                 int64_t now)
 {
     bool trial = false;
     if (b->selector == NULL) return np_balancer_none(L); /* closed while it waited */
@@ -213,7 +226,7 @@ static int judge(lua_State *L, struct np_lua_balancer *b, int mode, int64_t now)
         return np_fail(L, NEAP_ENOENDPOINT, "the policy picked none");
     }
     struct np_endpoint_view *v = understand(L, b);
-    if (v == NULL) return fall_back(L, b, mode);
+    if (v == NULL || is_second_best(L, ctx, v->e)) return fall_back(L, b, mode);
     if (mode == MODE_CHOOSE && was_given(L, v->e)) return 1;
     if (mode == MODE_PICK && np_selector_take(b->selector, v->e, false, now, &trial)) {
         v->picks++;
@@ -236,8 +249,10 @@ static int failed(lua_State *L, struct np_lua_balancer *b, int mode, int status)
 static int after_wait(lua_State *L, int status, lua_KContext mode)
 {
     struct np_lua_balancer *b = lua_touserdata(L, 1);
+    struct np_lua_wishes w;
     if (status != LUA_YIELD) return failed(L, b, (int)mode, status);
-    return judge(L, b, (int)mode, np_balancer_now(L));
+    np_balancer_read_some(L, b, AT_CTX, &w);
+    return judge(L, b, &w.ctx, (int)mode, np_balancer_now(L));
 }
 
 static void push_ctx(lua_State *L)
@@ -273,7 +288,7 @@ NP_UNSANITIZED int np_policy_pick(lua_State *L, struct np_lua_balancer *b,
     lua_getiuservalue(L, 1, NP_UV_STATE);
     lua_getiuservalue(L, 1, NP_UV_INNER);
     int status = lua_pcallk(L, 4, 2, AT_HANDLER, mode, after_wait);
-    return status == LUA_OK ? judge(L, b, mode, now) : failed(L, b, mode, status);
+    return status == LUA_OK ? judge(L, b, ctx, mode, now) : failed(L, b, mode, status);
 }
 
 /* --- the end of a request */

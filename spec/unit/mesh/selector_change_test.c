@@ -416,6 +416,37 @@ static void goes_on_with_what_it_had_and_catches_up(void **state)
     }
 }
 
+/* Who was due a trial is known by its place, which is another one afterwards. */
+static void forgets_whom_it_was_to_try(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1;; n++) {
+        struct np_selector *s = of_versions(NP_SUBSET_ANY);
+        struct np_pair pair;
+        struct np_pick_ctx v1 = wants(&pair, "1");
+        static const struct host few[] = {{"x", NULL, "3", "1"}};
+        eject(at(s, 1), S);
+        set_health(at(s, 3), NP_HEALTH_UNHEALTHY, true);
+        bool trial[2];
+        struct np_endpoint *held = pick(s, NULL, 2 * S, &trial[0]);
+        struct np_endpoint *other = pick(s, &v1, 2 * S, &trial[1]);
+        struct np_snapshot *set = hosts_make(few, 1);
+        np_alloc_fail_at(n);
+        (void)np_selector_update(s, set, 2 * S);
+        assert_int_equal(pick_many(s, 3, NULL, 2 * S).none, 0);
+        assert_int_equal(pick_many(s, 3, &v1, 2 * S).none, 0);
+        bool struck = np_alloc_did_fail();
+        np_alloc_fail_at(0);
+        assert_int_equal(pick_many(s, 3, &v1, 3 * S).by[0], 3);
+        np_selector_release(s, held, trial[0], &ok, 3 * S);
+        np_selector_release(s, other, trial[1], &ok, 3 * S);
+        np_snapshot_unref(set);
+        np_selector_free(s);
+        assert_int_equal(np_alloc_live(), 0);
+        if (!struck) break;
+    }
+}
+
 static enum neap_err life(void *arg)
 {
     struct np_selector_options o = NP_SELECTOR_OPTIONS_INIT;
@@ -497,6 +528,7 @@ int main(void)
         cmocka_unit_test(picks_allocate_nothing),
         cmocka_unit_test(new_endpoints_begin_slowly_but_not_the_first_ones),
         cmocka_unit_test(goes_on_with_what_it_had_and_catches_up),
+        cmocka_unit_test(forgets_whom_it_was_to_try),
         cmocka_unit_test(survives_want_of_memory),
         cmocka_unit_test(refuses_nonsense),
     };
