@@ -12,7 +12,7 @@ SEEDS = os.environ.get("NEAP_SIM_SEEDS", "1").split(",")
 
 
 def run(path, seed):
-    out = subprocess.run([NEAP, "sim", "--json", "--seed", seed, path], check=True, capture_output=True)
+    out = subprocess.run([NEAP, "sim", "--json", "--duration", "50", "--seed", seed, path], check=True, capture_output=True)
     return {p["name"]: p for p in json.loads(out.stdout)["policies"]}
 
 
