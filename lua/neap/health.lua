@@ -201,13 +201,14 @@ end
 -- A check that is cut off says nothing.
 local Place = {}
 function Place:__close()
-  if not self.ended then self.core:done(self.place, "canceled") end
+  if not self.ended and self.check.driver then self.check.core:done(self.place, "canceled") end
 end
 
 local function run(self, endpoint, place)
-  local guard <close> = setmetatable({ core = self.core, place = place }, Place)
+  local guard <close> = setmetatable({ check = self, place = place }, Place)
   local failed, words, raised = self.probe(endpoint)
   guard.ended = true
+  if not self.driver then return end -- it was stopped meanwhile
   local state, before = self.core:done(place, failed or "success")
   if raised then complain(self, "a health check raised", raised) end
   if state then tell(self, endpoint, state, before, words or "it answers") end
@@ -235,7 +236,7 @@ end
 -- Drives the checks until its task is cancelled; then all of theirs have ended.
 local function drive(self)
   local group <close> = task.group()
-  while true do
+  while self.driver do
     look(self)
     local endpoint, place = self.core:next()
     if endpoint then
@@ -261,6 +262,7 @@ local function lead(self)
     if err then log.error("health checks do not run", { check = self.name, error = tostring(err) }) end
     return
   end
+  if not self.driver then return end
   local driving <close> = setmetatable({ core = self.core }, Driving) -- luacheck: ignore 211
   self.core:start()
   self.core:poll(true)
@@ -283,7 +285,9 @@ local function make_core(opts, name)
   return checks
 end
 
+-- `driver` stands while it is not stopped.
 local function start(self)
+  self.driver = true
   self.driver = task.spawn(lead, self)
   return self
 end
@@ -342,15 +346,14 @@ function Check:stats()
   return self.core:stats()
 end
 
----Ends it. Another worker that checks the same goes on. It may be called twice; also by leaving the scope of
----a `<close>` variable.
+---Ends it, at once: what it held to be unhealthy is so no longer, unless another checks the same, who goes
+---on. It may be called twice, from inside a check too; also by leaving the scope of a `<close>` variable.
 function Check:stop()
   local driver = self.driver
   if not driver then return end
   self.driver = nil
-  driver:cancel()
-  task.shield(driver.await, driver)
   self.core:close()
+  driver:cancel()
 end
 
 Check.__close = Check.stop

@@ -347,6 +347,32 @@ describe("neap.health", function()
     assert.is_false(c:stats().leader)
   end)
 
+  it("may be stopped from inside a check, or when it tells", function()
+    local stopped = task.future()
+    local c
+    c = assert(check { endpoints = { "10.1.9.1:1" }, interval = LONG, type = function()
+      c:stop()
+      stopped:resolve()
+      task.sleep(LONG)
+    end })
+    stopped:await()
+    assert.is_false(c:stats().leader)
+    stopped = task.future()
+    c = assert(neap.health.check {
+      name = "health.spec.inside", endpoints = { "10.1.9.2:1" }, fall = 1, type = function() return false end,
+      on_change = function()
+        c:stop()
+        stopped:resolve()
+      end,
+    })
+    stopped:await()
+    -- The name is free for another.
+    local _, changed = assert(check {
+      name = "health.spec.inside", endpoints = { "10.1.9.2:1" }, type = function() return true end,
+    })
+    assert.is_true(changed().healthy)
+  end)
+
   it("tells in shadow mode and leaves them as they are", function()
     local lb = assert(neap.balancer.new("round_robin", { endpoints = { "10.1.5.1:1" } }))
     later(function() lb:close() end)
