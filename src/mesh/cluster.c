@@ -99,9 +99,8 @@ static void call_init(struct np_call *call, int64_t now)
  * its own takes none. */
 static bool queued(struct np_cluster *c, struct np_call *call, int64_t now)
 {
-    uint64_t ticket;
     int64_t left = call->deadline != 0 ? call->deadline - now - 1 : INT64_MAX;
-    struct np_limit limit = np_limiter_reserve(&c->rules->limiter, 1, left, now, &ticket);
+    struct np_limit limit = np_limiter_reserve(&c->rules->limiter, 1, left, now, &call->ticket);
     if (limit.allowed) {
         call->wait_ns = limit.wait_ns;
         return true;
@@ -162,6 +161,10 @@ enum neap_err np_cluster_admit(struct np_cluster *c, struct np_call *call, int64
     c->n.calls++;
     enum neap_err err = admit(c, call, now);
     if (err != NEAP_OK) {
+        /* A place in line that is not needed after all. */
+        if (c->leaky && !c->shadow_limiter && call->refused_by > NP_RULE_RATE_LIMIT) {
+            np_limiter_give_back(&c->rules->limiter, 1, call->ticket);
+        }
         call->over = true;
         return err;
     }

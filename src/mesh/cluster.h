@@ -152,6 +152,7 @@ struct np_call {
     /* the machine's */
     int64_t began;
     int64_t wait_ns; /* admitted, but wait so long before the first attempt (a leaky bucket) */
+    uint64_t ticket; /* … its place in the line */
     enum np_rule refused_by; /* with an error: which rule it was */
     int64_t retry_after_ns;  /* with a refusal: when to come again; 0: unknown */
     int64_t last_began;      /* of the attempt begun last */

@@ -128,6 +128,29 @@ static void a_leaky_bucket_lets_wait(void **state)
     np_cluster_free(c);
 }
 
+static void who_is_refused_later_keeps_no_place_in_line(void **state)
+{
+    struct np_cluster_options o = plain_options();
+    o.limiter_on = o.concurrency_on = true;
+    o.limiter = (struct np_limiter_options){
+        .algorithm = NP_LEAKY_BUCKET, .rate = 10, .burst = 1, .queue = 9};
+    o.concurrency.adaptive = false;
+    o.concurrency.initial = 1;
+    struct np_cluster *c = cluster_make(&o, 1);
+    struct np_call first = call_of(true, 0), call = call_of(true, 0);
+    (void)state;
+    assert_ok(np_cluster_admit(c, &first, S));
+    for (int i = 0; i < 5; i++) {
+        assert_err(np_cluster_admit(c, &call, S), NEAP_ELIMIT);
+        assert_int_equal(call.refused_by, NP_RULE_CONCURRENCY);
+    }
+    np_cluster_end(c, &first, NULL, S);
+    assert_ok(np_cluster_admit(c, &call, S));
+    assert_in_range(call.wait_ns, 99 * MS, 101 * MS);
+    np_cluster_end(c, &call, NULL, S);
+    np_cluster_free(c);
+}
+
 static void concurrency_is_left_at_the_end_however_it_comes(void **state)
 {
     struct np_cluster_options o = plain_options();
@@ -628,6 +651,7 @@ int main(void)
         cmocka_unit_test(without_endpoints_no_attempt_begins),
         cmocka_unit_test(the_rate_is_limited_and_says_when_to_come_again),
         cmocka_unit_test(a_leaky_bucket_lets_wait),
+        cmocka_unit_test(who_is_refused_later_keeps_no_place_in_line),
         cmocka_unit_test(concurrency_is_left_at_the_end_however_it_comes),
         cmocka_unit_test(an_open_breaker_refuses_and_gives_its_place_back),
         cmocka_unit_test(the_callers_own_failures_open_no_breaker),
