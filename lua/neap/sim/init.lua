@@ -28,7 +28,9 @@ local EVENTS = 50000 -- between two looks at the loop, some tens of milliseconds
 
 local DEFAULT_POLICIES = { "default", "p2c", "round_robin" }
 
----@class neap.sim.Results: { [integer]: neap.sim.Result, [string]: neap.sim.Result } by number and by name
+---@class neap.sim.Results
+---@field [integer] neap.sim.Result in the order of the policies
+---@field [string] neap.sim.Result by their names
 
 -- Checks all of it; what is wrong is said at `level` of the caller.
 local function read(given, level, path)

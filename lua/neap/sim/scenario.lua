@@ -15,8 +15,7 @@ local M = {}
 ---@field latency neap.sim.Distribution seconds of work a request; waiting and the network come on top
 ---@field concurrency? integer requests it works on at a time; default 8
 ---@field queue? integer|false requests that wait beyond those; more are refused. Default 64; false: no bound
----@field contention? number with n requests in it, work takes 1 + contention * (n - 1) / concurrency times as
---- long, ten times at most; default 0
+---@field contention? number n requests take 1 + contention * (n - 1) / concurrency times as long; default 0
 ---@field network? number seconds of a round trip; default 0.0005
 ---@field zone? string
 ---@field weight? integer default 1
@@ -54,8 +53,7 @@ local M = {}
 ---@class neap.sim.Arrival
 ---@field rate? number requests a second, over all callers: they come whatever happens
 ---@field process? string "poisson" (default) or "even"
----@field steps? { at: number, rate: number, ramp: boolean? }[] other rates from then on; with `ramp` the rate
---- changes gradually until the step is reached
+---@field steps? { at: number, rate: number, ramp: boolean? }[] other rates from then on; `ramp`: gradual
 ---@field bursts? { at: number, lasts: number, factor: number }[] the rate is so many times as much
 ---@field users? integer instead of a rate: each sends a request, waits for the answer, thinks
 ---@field think? neap.sim.Distribution seconds; default exponential with mean 1
