@@ -59,32 +59,43 @@ static inline double np_cost_active(const struct np_balancer *b, size_t i, int64
 }
 
 /* The cheaper of two draws that differ, among endpoints of which none is excluded. */
-static inline size_t np_draw_cheaper(struct np_balancer *b, np_cost_fn cost, int64_t now)
+static inline size_t np_draw_cheaper(struct np_balancer *b, np_cost_fn cost, int64_t now,
+                                     double *best_cost)
 {
     uint64_t bits = np_rng_next(&b->rng);
     size_t i = np_scale((uint32_t)(bits >> 32), b->set->len);
     size_t j = np_scale((uint32_t)bits, b->set->len - 1);
     j += j >= i;
     __builtin_prefetch(b->slots[j].stats);
-    return cost(b, j, now) < cost(b, i, now) ? j : i;
+    double ci = cost(b, i, now), cj = cost(b, j, now);
+    *best_cost = cj < ci ? cj : ci;
+    return cj < ci ? j : i;
 }
 
-/* The cheapest of so many draws ("the power of choices"). */
-static inline size_t np_draw_cheapest(struct np_balancer *b, const struct np_pick_ctx *ctx,
-                                      np_cost_fn cost, int64_t now)
+/* `best`, or the cheapest of so many draws more, until one costs no more than `enough`. */
+static inline size_t np_draw_on(struct np_balancer *b, const struct np_pick_ctx *ctx,
+                                np_cost_fn cost, int64_t now, uint32_t draws, double enough,
+                                size_t best, double *best_cost)
 {
-    if (b->opts.choices == 2 && ctx->nexclude == 0) return np_draw_cheaper(b, cost, now);
-    size_t best = np_draw(b, ctx, NP_NONE);
-    double best_cost = cost(b, best, now);
-    for (uint32_t i = 1; i < b->opts.choices; i++) {
+    for (uint32_t i = 0; i<draws && * best_cost> enough; i++) {
         size_t other = np_draw(b, ctx, best);
         if (other == NP_NONE) break;
         double c = cost(b, other, now);
-        if (c >= best_cost) continue;
+        if (c >= *best_cost) continue;
         best = other;
-        best_cost = c;
+        *best_cost = c;
     }
     return best;
+}
+
+/* The cheapest of opts.choices draws ("the power of choices"), and its cost. */
+static inline size_t np_draw_cheapest(struct np_balancer *b, const struct np_pick_ctx *ctx,
+                                      np_cost_fn cost, int64_t now, double *best_cost)
+{
+    if (b->opts.choices == 2 && ctx->nexclude == 0) return np_draw_cheaper(b, cost, now, best_cost);
+    size_t first = np_draw(b, ctx, NP_NONE);
+    *best_cost = cost(b, first, now);
+    return np_draw_on(b, ctx, cost, now, b->opts.choices - 1, 0, first, best_cost);
 }
 
 /* The cheapest of all; among equals by chance. */

@@ -19,6 +19,17 @@
 #define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 #define ADD(field, n) SET(field, GET(field) + (n)) /* by who holds the flag */
 
+/* As fmin and fmax, without a call: nothing here is a NaN. */
+static inline double least(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+static inline double most(double a, double b)
+{
+    return a > b ? a : b;
+}
+
 static void lock(struct np_stats *s)
 {
     while (atomic_flag_test_and_set_explicit(&s->sampling, memory_order_acquire))
@@ -33,14 +44,14 @@ static void unlock(struct np_stats *s)
 /* What a failure counts as, at least. The row of failures is counted already. */
 static double penalty(const struct np_stats *s, const struct np_result *r)
 {
-    if (r->retry_after_ns > 0) return fmin((double)r->retry_after_ns, NP_PEAK_RETRY_MAX_NS);
+    if (r->retry_after_ns > 0) return least((double)r->retry_after_ns, NP_PEAK_RETRY_MAX_NS);
     double cost = GET(s->ewma_ns);
     if (cost <= 0) cost = NP_PEAK_SEED_NS;
     unsigned row = GET(s->consecutive_5xx);
     do {
         cost *= NP_PEAK_FAIL_FACTOR;
     } while (row-- > 1 && cost < NP_PEAK_FAIL_MAX_NS);
-    return fmin(cost, NP_PEAK_FAIL_MAX_NS);
+    return least(cost, NP_PEAK_FAIL_MAX_NS);
 }
 
 /* `left` is how much is left of what the averages were. */
@@ -55,8 +66,8 @@ static void sample_peak(struct np_stats *s, double cost, double left, int64_t no
  * cost grows with each sample's length, and without one it sinks. */
 static void sample_bound(struct np_stats *s, int64_t latency_ns, double left, int64_t now)
 {
-    double least = GET(s->last_ns) ? 0 : NP_PEAK_SEED_NS;
-    sample_peak(s, fmax((double)latency_ns, least), left, now);
+    double at_least = GET(s->last_ns) ? 0 : NP_PEAK_SEED_NS;
+    sample_peak(s, most((double)latency_ns, at_least), left, now);
 }
 
 /* Waits with others until there are enough of them. */
@@ -75,7 +86,7 @@ static void sample_latency(struct np_stats *s, int64_t latency_ns, double left, 
 {
     double latency = (double)latency_ns;
     double ewma = GET(s->ewma_ns);
-    sample_peak(s, latency, fmin(left, 1 - 1 / PEAK_SAMPLES), now);
+    sample_peak(s, latency, least(left, 1 - 1 / PEAK_SAMPLES), now);
     SET(s->ewma_ns, ewma > 0 ? ewma * left + latency * (1 - left) : latency);
     sample_quantile(s, latency_ns, now);
 }
@@ -110,7 +121,7 @@ static void count(struct np_stats *s, const struct np_result *r, double left)
     } else if (GET(s->consecutive_5xx) != 0) {
         end_row(s);
     }
-    double share = fmax(1 - left, 1 / SUCCESS_SAMPLES);
+    double share = most(1 - left, 1 / SUCCESS_SAMPLES);
     SET(s->success, GET(s->success) * (1 - share) + (failed ? 0 : share));
 }
 
@@ -125,7 +136,7 @@ static void sample(struct np_stats *s, const struct np_result *r, int64_t now)
     count(s, r, last ? left : 1);
     if (r->outcome == NP_OUTCOME_FAILED) {
         /* A fast failure says nothing of how long an answer takes. */
-        sample_peak(s, fmax((double)r->latency_ns, penalty(s, r)), left, now);
+        sample_peak(s, most((double)r->latency_ns, penalty(s, r)), left, now);
     } else if (r->latency_ns >= 0) {
         sample_latency(s, r->latency_ns, left, now);
     }

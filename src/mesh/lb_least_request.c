@@ -38,7 +38,8 @@ static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t
     struct least_request *lr = (struct least_request *)b;
     if (b->opts.full_scan) return np_scan_cheapest(b, ctx, np_cost_active, now);
     if (!lr->uniform) return np_smooth_pick(&lr->smooth, b, ctx, factor, now);
-    return np_draw_cheapest(b, ctx, np_cost_active, now);
+    double unused;
+    return np_draw_cheapest(b, ctx, np_cost_active, now, &unused);
 }
 
 const struct np_balancer_ops np_lb_least_request = {

@@ -4,7 +4,8 @@
 
 static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t now)
 {
-    return np_draw_cheapest(b, ctx, np_cost_active, now);
+    double unused;
+    return np_draw_cheapest(b, ctx, np_cost_active, now, &unused);
 }
 
 const struct np_balancer_ops np_lb_p2c = {

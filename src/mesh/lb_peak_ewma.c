@@ -23,31 +23,14 @@ static inline double cost(const struct np_balancer *b, size_t i, int64_t now)
     return np_stats_cost(b->slots[i].stats, now) * np_cost_active(b, i, now);
 }
 
-static size_t look_further(struct np_balancer *b, const struct np_pick_ctx *ctx, size_t best,
-                           double bound, int64_t now)
-{
-    double best_cost = cost(b, best, now);
-    for (int i = 0; i < MORE_DRAWS && best_cost > bound; i++) {
-        size_t other = np_draw(b, ctx, best);
-        if (other == NP_NONE) break;
-        double c = cost(b, other, now);
-        if (c >= best_cost) continue;
-        best = other;
-        best_cost = c;
-    }
-    return best;
-}
-
 static size_t pick(struct np_balancer *b, const struct np_pick_ctx *ctx, int64_t now)
 {
     struct peak *p = (struct peak *)b;
-    size_t best = np_draw_cheapest(b, ctx, cost, now);
-    double c = cost(b, best, now);
+    double c;
+    size_t best = np_draw_cheapest(b, ctx, cost, now, &c);
     if (p->usual <= 0) p->usual = c;
-    if (c > DEAR * p->usual) {
-        best = look_further(b, ctx, best, DEAR * p->usual, now);
-        c = cost(b, best, now);
-    }
+    double enough = DEAR * p->usual;
+    if (c > enough) best = np_draw_on(b, ctx, cost, now, MORE_DRAWS, enough, best, &c);
     p->usual += (c - p->usual) * (1.0 / USUAL_PICKS);
     return best;
 }
