@@ -10,6 +10,7 @@
 #include "http/asker.h"
 #include "mesh/admission.h"
 #include "script/bind_concurrency.h"
+#include "script/bind_http_deadline.h"
 #include "script/bind_http_request.h"
 #include "script/bind_limiter.h"
 #include "script/luax.h"
@@ -146,6 +147,8 @@ void np_http_gate_leave(struct np_http_gate *g, struct np_http_exchange *x, int 
     int64_t now = np_loop_hrtime();
     struct np_result r = {.latency_ns = x->answered ? x->answered - x->admitted : -1};
     bool silent = status == 0 || status == 101 || (aborted && !x->answered);
+    /* A client that gives too little time says nothing of this server. */
+    if (status == 504 && np_http_deadline_read(&x->head) >= 0) silent = true;
     if (silent) {
         r.outcome = NP_OUTCOME_CANCELED;
     } else if (status == 503 || status == 504) {
@@ -272,24 +275,26 @@ static enum neap_err read_concurrency(lua_State *L, struct np_http_gate *g,
     return join(L, &np_concurrency_kind, o.name, &o.limit, sizeof o.limit, &g->concurrency, info);
 }
 
+struct admission_options {
+    struct np_admission_options a;
+    const char *name;
+};
+#define AT(f) offsetof(struct admission_options, f)
+static const struct np_opt admission_spec[] = {
+    {"name", NP_OPT_STRING, AT(name), 0, 0},
+    {"window", NP_OPT_SECONDS, AT(a.window_ns), 0, 0},
+    {"success_threshold", NP_OPT_NUMBER, AT(a.success_threshold), 0, 1},
+    {"aggression", NP_OPT_NUMBER, AT(a.aggression), 0, 1000},
+    {"max_rejection", NP_OPT_NUMBER, AT(a.max_rejection), 0, 1},
+    {"min_rate", NP_OPT_NUMBER, AT(a.min_rate), 0, 1e15},
+    {"shadow", NP_OPT_BOOL, AT(a.shadow), 0, 0},
+    {0}};
+
 static enum neap_err read_admission(lua_State *L, struct np_http_gate *g, struct neap_errinfo *info)
 {
-    struct {
-        struct np_admission_options a;
-        const char *name;
-    } o = {np_admission_defaults, NULL};
-#define AT(f) ((size_t)((char *)&o.f - (char *)&o))
-    const struct np_opt spec[] = {
-        {"name", NP_OPT_STRING, AT(name), 0, 0},
-        {"window", NP_OPT_SECONDS, AT(a.window_ns), 0, 0},
-        {"success_threshold", NP_OPT_NUMBER, AT(a.success_threshold), 0, 1},
-        {"aggression", NP_OPT_NUMBER, AT(a.aggression), 0, 1000},
-        {"max_rejection", NP_OPT_NUMBER, AT(a.max_rejection), 0, 1},
-        {"min_rate", NP_OPT_NUMBER, AT(a.min_rate), 0, 1e15},
-        {"shadow", NP_OPT_BOOL, AT(a.shadow), 0, 0},
-        {0}};
+    struct admission_options o = {np_admission_defaults, NULL};
     if (!push_rule(L, 1, "admission")) return NEAP_OK;
-    np_opts_read(L, lua_gettop(L), "opts.admission", spec, &o);
+    np_opts_read(L, lua_gettop(L), "opts.admission", admission_spec, &o);
     const char *problem = np_admission_problem(&o.a);
     if (problem) np_misuse(L, "opts.admission.%s", problem);
     return join(L, &np_admission_kind, o.name, &o.a, sizeof o.a, &g->admission, info);

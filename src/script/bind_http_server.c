@@ -99,12 +99,12 @@ static void on_request(struct np_http_exchange *x, void *arg)
 {
     struct lua_server *ls = arg;
     x->user = NULL;
-    if (ls->gate && !np_http_gate_admit(ls->gate, x)) return;
     int64_t left = ls->deadline ? np_http_deadline_read(&x->head) : -1;
     if (left == 0) { /* nobody waits for it any more */
         np_http_answer_plain(x, 504);
         return;
     }
+    if (ls->gate && !np_http_gate_admit(ls->gate, x)) return;
     struct np_task *t =
         ls->script ? np_task_new_c(ls->script, np_http_run_request, NULL, NULL, "request") : NULL;
     if (!t) {

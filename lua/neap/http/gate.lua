@@ -22,7 +22,8 @@ local NORMAL = 2
 ---How many requests may be in flight, found out from their latency (to the answer's head) and from answers
 ---of 503 and 504. More are answered 503 with Retry-After, low priority classes first. A streamed answer is in
 ---flight until it ends; what was upgraded is not any more. `priority` is the name of a header whose value is
----a class or an urgency ("low", "u=6"), or a function that gives one; what says nothing is "normal".
+---a class or an urgency ("low", "u=6"), or a function that gives one; what says nothing is "normal". The time
+---a client takes to send its body counts; a 504 because of its own deadline (`x-neap-deadline`) does not.
 ---@class neap.http.ServeConcurrency : neap.concurrency.Options
 ---@field priority? string|fun(req: neap.http.Request): neap.Priority? default "x-neap-priority"
 

@@ -251,6 +251,20 @@ describe("a server's concurrency limit", function()
     end)
   end)
 
+  it("takes no client's haste for an overload", function()
+    local limit = { initial = 10, min = 1 }
+    serving({ handler = waiting, concurrency = limit, admission = true }, function(client, server)
+      for _, deadline in ipairs { "0", "1", "1", "1", "1", "1" } do
+        assert.equal(504, get(client, { ["x-neap-deadline"] = deadline }).status)
+      end
+      until_inflight(server, 0)
+      assert.equal(10, server:stats().concurrency.limit)
+      assert.equal(5, server:stats().concurrency.admitted)
+      assert.equal(1, server:stats().admission.success_rate)
+      gate:resolve(true)
+    end)
+  end)
+
   it("counts what fails in a handler, streams and files to their end", function()
     local function many(req)
       if req.path == "/raise" then error "bad luck" end
