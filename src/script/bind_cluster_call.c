@@ -306,7 +306,7 @@ static int64_t latency_of(const struct call *k, int i, const struct np_result *r
 static int check_attempt(lua_State *L, const struct call *k)
 {
     lua_Integer number = luaL_checkinteger(L, 2);
-    if (number < 1 || number > k->call.attempts) np_misuse(L, "no attempt %d", (int)number);
+    if (number < 1 || number > k->call.attempts) return np_misuse(L, "no attempt %d", (int)number);
     if (k->attempts[number - 1].a.e == NULL) {
         np_misuse(L, "attempt %d was finished already", (int)number);
     }
