@@ -58,6 +58,13 @@ void *np_alloc(size_t size)
     return counted(malloc(size ? size : 1));
 }
 
+void *np_alloc_aligned(size_t align, size_t size)
+{
+    void *p;
+    if (fault() || posix_memalign(&p, align, size)) return NULL;
+    return counted(p);
+}
+
 void *np_calloc(size_t count, size_t size)
 {
     size_t total;

@@ -17,6 +17,8 @@ void *np_alloc(size_t size);
 void *np_calloc(size_t count, size_t size);
 void *np_realloc(void *p, size_t size);
 void np_free(void *p);
+/* At a multiple of `align`, a power of two and at least a pointer's size. */
+void *np_alloc_aligned(size_t align, size_t size);
 
 /* A NUL-terminated copy of `n` bytes. NULL when out of memory. */
 char *np_strndup(const char *s, size_t n);

@@ -27,14 +27,14 @@ static void *allocate(void *ud, void *p, size_t old, size_t size)
     s->moves += s->moved;
     if (size == 0) {
         s->memory -= old;
-        np_free(p);
+        np_slab_free(&s->slabs, p, old);
         return NULL;
     }
     if (size > old && s->memory_limit && s->memory - old + size > s->memory_limit) {
         s->starved = true;
         return NULL;
     }
-    void *q = np_realloc(p, size);
+    void *q = np_slab_realloc(&s->slabs, p, old, size);
     if (q) s->memory += size - old;
     return q;
 }
@@ -114,6 +114,7 @@ enum neap_err np_script_new(const struct np_script_options *opts, struct np_scri
     }
     s->open_handles = 3;
     np_loop_retain(s->loop); /* an embedder is told that all is closed when these are, too */
+    np_slabs_init(&s->slabs);
     s->L = lua_newstate(allocate, s);
     if (!s->L) {
         np_script_free(s);
@@ -162,10 +163,14 @@ static void close_handles(struct np_script *s)
 static void close_state(struct np_script *s)
 {
     struct np_frame frame;
-    if (!s->L) return;
+    if (!s->L) {
+        np_slabs_fini(&s->slabs);
+        return;
+    }
     if (s->watchdog) np_watch_begin(s->watchdog, &frame, NULL, NULL, false);
     s->ending = true;
     lua_close(s->L);
+    np_slabs_fini(&s->slabs);
     if (s->watchdog) np_watch_end(s->watchdog, &frame);
     s->L = NULL;
 }

@@ -16,6 +16,7 @@
 #include <lua.h>
 
 #include "base/hash.h"
+#include "base/slab.h"
 #include "net/loop.h"
 #include "script/shutdown.h"
 #include "script/task.h"
@@ -46,13 +47,14 @@ struct np_script {
     struct np_rng rng;
     /* The simulator's clock, while it asks a script; 0: the loop's. */
     int64_t pretended_now;
-    size_t memory;       /* bytes the Lua state holds */
-    size_t memory_limit; /* bytes, 0 none */
-    bool starved;        /* the limit refused something; see np_script_relieve */
-    bool moved;          /* the allocator's last call may have moved memory; see stop.c */
-    size_t moves;        /* how often it may have */
-    unsigned shortages;  /* in a row, in which a full collection gave too little back */
-    bool exhausted;      /* it is past helping: nearly all the memory it may have is in use */
+    struct np_slabs slabs; /* what it is made of */
+    size_t memory;         /* bytes the Lua state holds */
+    size_t memory_limit;   /* bytes, 0 none */
+    bool starved;          /* the limit refused something; see np_script_relieve */
+    bool moved;            /* the allocator's last call may have moved memory; see stop.c */
+    size_t moves;          /* how often it may have */
+    unsigned shortages;    /* in a row, in which a full collection gave too little back */
+    bool exhausted;        /* it is past helping: nearly all the memory it may have is in use */
     /* Called once, when it is `exhausted`, from between two of its turns: the state must live on
      * until that returns. NULL: nobody minds. */
     void (*on_exhausted)(struct np_script *s);
