@@ -121,7 +121,8 @@ static void over(struct through *w, const struct np_http_forwarded *how)
     int64_t at;
     w->x = NULL;
     if (!how->err) np_cluster_outcome_of_status(w->shell, how->status, &o);
-    if (!how->err) o.r.latency_ns = how->head_took;
+    /* who left before there was an answer has waited so long at least */
+    o.r.latency_ns = how->status ? how->head_took : np_loop_hrtime() - w->a.began;
     o.retriable = NP_RETRIABLE_NO;
     if (w->a.e) (void)finish(w, &o, &at); /* an answer that was held has been told already */
     end(w, &w->last);
