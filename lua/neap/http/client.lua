@@ -275,6 +275,35 @@ function Client:async()
   return self.async_client
 end
 
+---What a client's rules have counted. The numbers by rule and those of the limits, of the breaker and of
+---outlier detection are of all workers that share the rules, the others of this client's in this worker.
+---@class neap.http.RuleStats
+---@field calls integer that were admitted
+---@field succeeded integer
+---@field failed integer
+---@field canceled integer their callers left
+---@field attempts integer
+---@field retries integer
+---@field hedges integer
+---@field hedges_won integer
+---@field would_retry integer in shadow mode, as the next one
+---@field would_hedge integer
+---@field hedge_delay? number seconds after which there is a hedge just now
+---@field refused table<string, integer> by rule: deadline, rate_limit, concurrency, breaker, endpoints …
+---@field would_refuse table<string, integer> by a rule in shadow mode
+---@field endpoints integer
+---@field usable integer of them, just now
+---@field panics integer picks from all, as too few were available
+---@field spilled integer picks in another zone
+---@field failed_over integer picks on a lower priority level
+---@field fallbacks integer picks outside the subset
+---@field trials integer requests to endpoints that were ejected before
+---@field budget { balance: number, withdrawn: integer, refused: integer } of retries and hedges
+---@field breaker? table state, opened, closed, refused_open, refused_cap, calls, failures, wait
+---@field concurrency? table limit, inflight, min_rtt, sampled, admitted and refused by class
+---@field outlier? table ejected by reason, readmitted, spared
+---@field rate_limit? table allowed, refused
+
 ---@class neap.http.PoolStats
 ---@field open integer connections
 ---@field idle integer … that are kept
@@ -284,7 +313,7 @@ end
 ---@field reused integer … on a kept connection
 ---@field retried integer … once more, on a fresh one
 ---@field connects integer connections made
----@field cluster? table of its rules: calls, succeeded, failed, attempts, retries, hedges, refused …
+---@field cluster? neap.http.RuleStats of a client of one place that has rules
 
 ---Numbers of the client's pool, or of the worker's if it has none of its own; of a client that has rules also
 ---those of its cluster, in the field `cluster`.
