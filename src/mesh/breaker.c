@@ -282,6 +282,7 @@ static bool window_add(struct np_breaker *b, bool failed, double rate, int64_t n
         calls += s & COUNT_MAX;
         failures += s >> COUNT_BITS & COUNT_MAX;
     }
+    if (failures == 0) atomic_store_explicit(&b->failing, false, memory_order_relaxed);
     return calls >= READ(minimum_calls) && failures > 0 && (double)failures >= rate * (double)calls;
 }
 

@@ -118,6 +118,16 @@ static void the_window_forgets(void **state)
     calls(b, 1, FAILED, 5000000 * S);
     assert_state(b, 5000000 * S, "closed");
     np_breaker_unref(b);
+
+    /* So long after that a slot's time could be taken for a later one. */
+    b = make(&o);
+    calls(b, 9, FAILED, 100 * S);
+    int64_t much_later = 100 * S + ((INT64_C(1) << 23) + 2) * S;
+    calls(b, 9, FAILED, much_later);
+    assert_state(b, much_later, "closed");
+    calls(b, 1, FAILED, much_later);
+    assert_state(b, much_later, "open");
+    np_breaker_unref(b);
 }
 
 static void a_worker_whose_clock_is_behind_still_counts(void **state)
