@@ -221,7 +221,7 @@ static void a_slower_service_is_no_queue(void **state)
     w->rate = 3000;
     run(w, 20 * S);
     w->service = 100 * MS; /* 400 a second */
-    run(w, 20 * S);
+    run(w, 5 * S);         /* it is seen soon, not only when the old latency is forgotten */
     measure(w, 60 * S);
     show(w, "slowed: longer service");
     assert_true(throughput(w) > 0.85 * 400);
