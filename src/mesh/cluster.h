@@ -94,8 +94,9 @@ struct np_cluster_options {
     struct np_retry_options retry;
     struct np_hedge_options hedge;
 };
-/* What a client of a service gets that says nothing: peak_ewma, outlier detection, three attempts
- * within a budget, adaptive concurrency. */
+/* What a client of a service gets that says nothing: peak_ewma, outlier detection (at most half of
+ * the endpoints ejected), three attempts within a budget, adaptive concurrency (100 at first, up to
+ * 100000). docs/simulator.md shows what that is good for. */
 void np_cluster_defaults(struct np_cluster_options *o);
 /* Round robin or another policy and nothing else: for comparisons. */
 void np_cluster_plain(struct np_cluster_options *o, const struct np_balancer_ops *policy);

@@ -63,8 +63,10 @@ void np_cluster_defaults(struct np_cluster_options *o)
      * selector panics. */
     o->outlier.max_ejection_percent = 50;
     o->concurrency_on = true;
-    /* Of a service nothing is known when its client starts, least of all that it is overloaded. */
+    /* Of a service nothing is known when its client starts, least of all that it is overloaded; and
+     * what a thousand endpoints bear is more than Envoy's 1000. */
     o->concurrency.initial = 100;
+    o->concurrency.max = 100000;
 }
 
 void np_cluster_plain(struct np_cluster_options *o, const struct np_balancer_ops *policy)

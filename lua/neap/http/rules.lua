@@ -52,7 +52,7 @@ local M = {}
 ---@field base_ejection_time? number seconds, times the number of ejections so far; default 30
 ---@field max_ejection_time? number seconds; default 300
 ---@field max_ejection_jitter? number seconds; default 0
----@field max_ejection_percent? number of the endpoints, though one may always be; default 10
+---@field max_ejection_percent? number of the endpoints, but one may be; default of a service 50, else 10
 ---@field success_rate_stdev_factor? number below the mean; default 1.9
 ---@field success_rate_minimum_hosts? integer default 5
 ---@field success_rate_request_volume? integer default 100
@@ -79,9 +79,9 @@ local M = {}
 ---are refused (ELIMIT, `err.rule` "concurrency"), of low priority first.
 ---@class neap.http.ConcurrencyOptions
 ---@field adaptive? boolean false: the limit stays at `initial`, a bulkhead; default true
----@field initial? integer default 20
+---@field initial? integer default of a service 100, else 20
 ---@field min? integer default 3
----@field max? integer default 1000
+---@field max? integer default of a service 100000, else 1000
 ---@field window? number seconds of a sample; default 0.1
 ---@field min_samples? integer of a window; default 50
 ---@field quantile? number of a window's latencies; default 0.5
