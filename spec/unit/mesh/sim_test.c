@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "mesh/sim.h"
+#include "mesh/sim_queue.h"
 
 enum { SERVERS = 1000 };
 
@@ -142,6 +143,37 @@ static void quantiles_are_right_within_two_percent(void **state)
     assert_near(np_sim_hist_mean(&h), 0.500005e9, 1e-9);
     np_sim_hist_add(&h, INT64_MAX); /* what is beyond the end is kept at it */
     assert_true(np_sim_hist_at(&h, 1) > 0);
+}
+
+/* Set, moved and cleared at random; those of one moment in the order they were set. */
+static void timers_come_in_order(void **state)
+{
+    (void)state;
+    enum { TIMERS = 300 };
+    static struct np_sim_timer timers[TIMERS];
+    struct np_sim_queue q = {0};
+    struct np_rng rng;
+    np_rng_init(&rng, 9);
+    assert_ok(np_sim_queue_reserve(&q, TIMERS));
+    for (int i = 0; i < 5000; i++) {
+        struct np_sim_timer *t = &timers[np_rng_below(&rng, TIMERS)];
+        if (np_rng_below(&rng, 4) == 0)
+            np_sim_queue_clear(&q, t);
+        else
+            np_sim_queue_set(&q, t, np_rng_below(&rng, 50));
+    }
+    size_t set = 0, came = 0;
+    for (int i = 0; i < TIMERS; i++)
+        set += timers[i].place != 0;
+    struct np_sim_timer *last = NULL, *t;
+    for (; (t = np_sim_queue_pop(&q)) != NULL; last = t, came++) {
+        assert_int_equal(t->place, 0);
+        if (last == NULL) continue;
+        assert_true(t->at > last->at || (t->at == last->at && t->seq > last->seq));
+    }
+    assert_true(set > 100);
+    assert_int_equal(came, set);
+    np_sim_queue_fini(&q);
 }
 
 /* --- against theory */
@@ -613,6 +645,7 @@ int main(void)
         cmocka_unit_test(draws_have_the_means_they_say),
         cmocka_unit_test(distributions_out_of_range_are_refused),
         cmocka_unit_test(quantiles_are_right_within_two_percent),
+        cmocka_unit_test(timers_come_in_order),
         cmocka_unit_test(one_server_waits_as_m_m_c_does),
         cmocka_unit_test(two_choices_wait_as_the_supermarket_model_says),
         cmocka_unit_test(closed_loops_obey_the_law_of_response_times),
