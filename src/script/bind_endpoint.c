@@ -7,6 +7,7 @@
 #include "script/bind_endpoint.h"
 
 #include "base/clock.h"
+#include "mesh/load_report.h"
 #include "mesh/outlier.h"
 #include "mesh/registry.h"
 #include "mesh/selector.h"
@@ -109,6 +110,39 @@ static int endpoint_eject(lua_State *L)
     return 0;
 }
 
+static double number_at(lua_State *L, int idx, const char *name)
+{
+    lua_getfield(L, idx, name);
+    if (!lua_isnoneornil(L, -1) && lua_type(L, -1) != LUA_TNUMBER) {
+        np_misuse(L, "report: %s: expected a number", name);
+    }
+    double v = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    return v;
+}
+
+/* endpoint:report(header | { qps=, eps=, utilization= }) → whether it said anything */
+static int endpoint_report(lua_State *L)
+{
+    struct np_endpoint_view *v = np_endpoint_check(L, 1);
+    struct np_load_report r = {0};
+    if (lua_type(L, 2) == LUA_TTABLE) {
+        r.qps = number_at(L, 2, "qps");
+        r.eps = number_at(L, 2, "eps");
+        r.utilization = number_at(L, 2, "utilization");
+    } else {
+        size_t n;
+        const char *text = luaL_checklstring(L, 2, &n);
+        (void)np_load_report_parse(text, n, &r);
+    }
+    bool says = r.qps > 0 && r.utilization > 0;
+    if (says) {
+        np_endpoint_report(v->e, r.qps, r.eps, r.utilization, np_script_now(np_script_of(L)));
+    }
+    lua_pushboolean(L, says);
+    return 1;
+}
+
 /* endpoint:readmit(): at once. */
 static int endpoint_readmit(lua_State *L)
 {
@@ -178,10 +212,13 @@ static void make_type(lua_State *L)
                                     {"__tostring", endpoint_tostring},
                                     {"__gc", endpoint_gc},
                                     {NULL, NULL}};
-    static const luaL_Reg methods[] = {
-        {"has_tag", endpoint_has_tag},         {"eject", endpoint_eject},
-        {"readmit", endpoint_readmit},         {"drain", endpoint_drain},
-        {"set_healthy", endpoint_set_healthy}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"has_tag", endpoint_has_tag},
+                                       {"eject", endpoint_eject},
+                                       {"readmit", endpoint_readmit},
+                                       {"drain", endpoint_drain},
+                                       {"set_healthy", endpoint_set_healthy},
+                                       {"report", endpoint_report},
+                                       {NULL, NULL}};
     luaL_setfuncs(L, meta, 0);
     (void)np_field_map_push(L);
     lua_pushvalue(L, -1);

@@ -52,6 +52,12 @@ function Endpoint:drain(on) end
 ---@param healthy? boolean default true
 function Endpoint:set_healthy(healthy) end
 
+---What the endpoint says of its load, for the policy `client_side_weighted_round_robin`: an answer's header
+---`endpoint-load-metrics` (ORCA's, text or JSON), or numbers. A client of that policy does this by itself.
+---@param report string|{ qps: number, eps?: number, utilization: number } requests and errors a second, how busy (1: fully)
+---@return boolean whether it said anything
+function Endpoint:report(report) end
+
 ---@class neap.registry
 local registry = {}
 

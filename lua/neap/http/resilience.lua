@@ -69,6 +69,10 @@ end
 function M.tell(up, res, endpoint)
   res.endpoint = endpoint
   if up.sticky then res.sticky = up.cluster:sticky(endpoint) end
+  if up.reports then
+    local report = res.headers["endpoint-load-metrics"]
+    if report then endpoint:report(report) end
+  end
 end
 
 ---A streamed answer holds its attempt until its body has ended or is closed; the latency is its head's.

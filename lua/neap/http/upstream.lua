@@ -20,6 +20,7 @@ local M = {}
 ---@field chooser? table picks in the policy's stead; see neap.http.chooser
 ---@field balancer? neap.Balancer that stands by itself, and nothing else is asked for
 ---@field sticky? neap.http.Stickiness
+---@field reports? boolean answers tell of their endpoints' loads
 ---@field hedges? boolean
 ---@field backoff? fun(attempt: integer): number
 ---@field hold? any statuses whose answers forwarding holds, as they may be retried
@@ -184,6 +185,7 @@ function M.endpoints(opts, rules, secure, level)
     scheme = secure and "https" or "http",
     cluster = cluster,
     chooser = chooser,
+    reports = policy == "client_side_weighted_round_robin",
     balancer = chooser and chooser.stands and not rules.any and not rules.sticky and opts.balancer or nil,
   })
 end
