@@ -223,4 +223,19 @@ describe("a future", function()
     assert.equal("ESCRIPT", err.code)
     assert.equal(odd, rawget(err, "value"))
   end)
+
+  it("makes no traceback for tasks that are cancelled, as nobody reads it", function()
+    local futures = {}
+    for i = 1, 100 do futures[i] = task.spawn(function() task.sleep(100) end) end
+    task.yield()
+    collectgarbage()
+    collectgarbage "stop"
+    local before = collectgarbage "count"
+    for i = 1, 100 do futures[i]:cancel() end
+    task.yield()
+    task.yield()
+    local grown = collectgarbage "count" - before
+    collectgarbage "restart"
+    assert.is_true(grown < 25, grown) -- KiB; a traceback of such a task is 240 bytes
+  end)
 end)
