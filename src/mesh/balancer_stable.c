@@ -38,7 +38,7 @@ static void renew(struct np_loads *l, const struct np_balancer *b)
 double np_loads_bound(struct np_loads *l, const struct np_balancer *b)
 {
     size_t len = b->set->len;
-    size_t n = len <= NP_LOADS_EXACT ? len : len <= NP_LOADS_LARGE || l->picks++ % 8 == 0;
+    size_t n = len <= NP_LOADS_EXACT ? len : len <= NP_LOADS_LARGE || l->picks++ % 32 == 0;
     for (size_t i = 0; i < n; i++)
         renew(l, b);
     return l->factor * (double)(l->sum + 1);

@@ -17,7 +17,7 @@
 #include "mesh/balancer_draw.h"
 
 #define NP_LOADS_EXACT 8
-#define NP_LOADS_LARGE 1024 /* from here on one is renewed every eighth pick */
+#define NP_LOADS_LARGE 1024 /* from here on one is renewed every 32nd pick: picks do it as well */
 
 struct np_loads {
     uint32_t *seen; /* in flight, by index; NULL without a bound */
