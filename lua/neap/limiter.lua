@@ -155,6 +155,10 @@ local function wait_in_line(self, longest, ends, cost, key)
   return window_turn(self, ends, cost, key)
 end
 
+-- limiter → tasks of this worker that sleep until their turn. Where the loop is late theirs may have come
+-- without their knowing it: who comes now lets them go first.
+local sleepers = setmetatable({}, { __mode = "k" })
+
 ---Waits for its turn, first come first served, whichever worker it is on; with a sliding window, in order
 ---on each worker. Who would have to wait for longer than `timeout`, or than its task's deadline, is refused
 ---at once; so it is when too many wait (`queue`). A task that is cancelled gives its place back if it is
@@ -166,17 +170,20 @@ end
 ---@return neap.limiter.Info|neap.Error info ELIMIT with `retry_after` in seconds, or `never`: too costly
 function methods:wait(timeout, cost, key)
   local most = math.min(timeout or math.huge, task.deadline() or math.huge)
-  local wait, ticket, info = core.reserve(self, most, cost or 1, key)
+  local wait, ticket, info, lag = core.reserve(self, most, cost or 1, key)
   if wait == false then return wait_in_line(self, ticket, runtime.monotonic() + most, cost, key) end
   if not wait then return nil, ticket end
-  if wait <= 0 then return true, info end
+  local before = sleepers[self] or 0
+  if wait <= 0 and before == 0 then return true, info end
+  sleepers[self] = before + 1
   local waited = false
   local place <close> = setmetatable({}, { -- luacheck: ignore 211
     __close = function()
+      sleepers[self] = sleepers[self] - 1
       if not waited then core.give_back(self, ticket, cost or 1, key) end
     end,
   })
-  task.sleep(wait)
+  task.sleep(wait + lag)
   waited = true
   return true, info
 end

@@ -190,8 +190,9 @@ static int limiter_allow(lua_State *L)
     return 1;
 }
 
-/* reserve(max_wait, cost, key) → wait, ticket, info | nil, err | false, the longest line: a window,
- * which keeps none. For lua/neap/limiter.lua. */
+/* reserve(max_wait, cost, key) → wait, ticket, info, lag | nil, err | false, the longest line: a
+ * window, which keeps none. `lag` is how far the loop's clock, which timers go by, is behind the
+ * one that was asked. For lua/neap/limiter.lua. */
 static int limiter_reserve(lua_State *L)
 {
     struct np_shared_limiter *l = check_open(L);
@@ -206,15 +207,16 @@ static int limiter_reserve(lua_State *L)
     const char *key = luaL_optlstring(L, 4, NULL, &n);
     struct np_limit out;
     uint64_t ticket = 0;
-    if (np_shared_limiter_reserve(l, key, n, cost, np_seconds(seconds), np_loop_hrtime(), &ticket,
-                                  &out))
+    int64_t now = np_loop_hrtime();
+    if (np_shared_limiter_reserve(l, key, n, cost, np_seconds(seconds), now, &ticket, &out))
         return np_fail(L, NEAP_ENOMEM, NULL);
     if (push_result(L, &out) == 2 && !out.allowed) return 2;
     lua_pushnumber(L, out.would_allow ? np_to_seconds(out.wait_ns) : 0);
     lua_replace(L, -3);
     lua_pushinteger(L, (lua_Integer)ticket);
     lua_insert(L, -2);
-    return 3;
+    lua_pushnumber(L, np_to_seconds(now - np_loop_now(np_script_of(L)->loop)));
+    return 4;
 }
 
 /* give_back(ticket, cost, key) */
