@@ -8,8 +8,6 @@
 --- ```
 
 local app = require "neap.http.app"
-local client = require "neap.http.client"
-local cookie = require "neap.http.cookie"
 local compress = require "neap.http.compress"
 local core = require "neap.core.http"
 local decompress = require "neap.http.decompress"
@@ -20,9 +18,7 @@ local tls = require "neap.core.tls"
 
 local M = {
   app = app.new,
-  client = client.new,
   compress = compress.answers,
-  cookie = cookie,
   decompress = decompress.requests,
   parse_url = core.parse_url,
   resolve_url = core.resolve_url,
@@ -34,7 +30,9 @@ local M = {
 -- --- what is loaded when it is first asked for, as most programs need little of it
 
 local late = {
+  client = { "neap.http.client", "new" },
   conditional = { "neap.http.conditional" },
+  cookie = { "neap.http.cookie" },
   events = { "neap.http.event_source", "follow" },
   files = { "neap.http.static", "files" },
   forwarded_headers = { "neap.http.forwarded", "headers" },
@@ -72,7 +70,7 @@ end
 
 function getters.tls(req) return tls.of_request(req) end
 
-function getters.cookies(req) return cookie.parse(req:header "cookie") end
+function getters.cookies(req) return M.cookie.parse(req:header "cookie") end
 
 methods.forward = late_method("neap.http.forward", "forward")
 
@@ -91,7 +89,8 @@ end
 
 methods.form, methods.parts = late_method("neap.http.form", "form"), late_method("neap.http.form", "parts")
 methods.events = late_method("neap.http.events", "serve")
-methods.set_cookie, methods.delete_cookie = cookie.set, cookie.delete
+methods.set_cookie = late_method("neap.http.cookie", "set")
+methods.delete_cookie = late_method("neap.http.cookie", "delete")
 
 methods.send_file = late_method("neap.http.static", "send")
 methods.fresh = late_method("neap.http.conditional", "fresh")
@@ -232,7 +231,7 @@ end
 local shared
 
 local function shared_client()
-  shared = shared or client.new()
+  shared = shared or M.client()
   return shared
 end
 
