@@ -272,6 +272,8 @@ describe("a policy that fails", function()
 
   it("is counted, and another picks", function()
     assert.equal(4, faults(function() error "boom" end, 4))
+    local mute = setmetatable({}, { __tostring = function() error "no words" end })
+    assert.equal(2, faults(function() error(mute) end, 2))
     assert.equal(4, faults(function() error { code = "EMINE" } end, 4))
     assert.equal(4, faults(function() error(nil) end, 4))
     assert.equal(4, faults(function() return "fault1" end, 4))

@@ -73,13 +73,23 @@ static bool ends_task(lua_State *L)
     return code == NEAP_ECANCELED && np_stop_is(L, -1); /* a person's interruption */
 }
 
+/* In protected mode: __tostring is a script's. */
+static int describe(lua_State *L)
+{
+    luaL_tolstring(L, 1, NULL);
+    return 1;
+}
+
 /* The error at the top: counted, or it goes on. */
 static void caught(lua_State *L, struct np_lua_balancer *b, int status)
 {
     np_stop_caught(L, status);
     if (ends_task(L)) lua_error(L);
-    fault(L, b, luaL_tolstring(L, -1, NULL));
-    lua_pop(L, 2);
+    lua_pushcfunction(L, describe);
+    lua_insert(L, -2);
+    bool ok = lua_pcall(L, 1, 1, 0) == LUA_OK;
+    fault(L, b, ok ? lua_tostring(L, -1) : "what it raised cannot be described");
+    lua_pop(L, 1);
 }
 
 /* --- arrays */

@@ -3,6 +3,7 @@
 
 local deadline = require "neap.http.deadline"
 local runtime = require "neap.core.runtime"
+local task = require "neap.core.task"
 
 local M = {}
 
@@ -68,6 +69,24 @@ local function context(c, call)
   }
 end
 
+-- In a task of its own, for a policy may wait: until the call's time is over and no longer.
+local function guarded(choose, balancer, ctx)
+  local ok, endpoint, err = pcall(choose, balancer, ctx)
+  if not ok and task.cancelled() then error(endpoint, 0) end
+  return ok, endpoint, err
+end
+
+local function choose_in_time(choose, balancer, ctx)
+  if not ctx.deadline then return choose(balancer, ctx) end
+  local ok, endpoint, err = task.spawn_within(ctx.deadline, guarded, choose, balancer, ctx):await()
+  if ok == false then error(endpoint, 0) end
+  if not ok then
+    endpoint.timeout = "total"
+    return nil, endpoint
+  end
+  return endpoint, err
+end
+
 ---The next attempt's endpoint. Nil without an error: the cluster is to pick.
 ---@return neap.Endpoint? endpoint
 ---@return neap.Error? err
@@ -83,9 +102,9 @@ function Chooser:choose(cluster, c, call)
   end
   local endpoint, err
   if balancer.choose then
-    endpoint, err = balancer:choose(context(c, call))
+    endpoint, err = choose_in_time(balancer.choose, balancer, context(c, call))
   else -- one of somebody's own: it has chosen; what is in flight is the cluster's to count
-    endpoint, err = balancer:pick(context(c, call))
+    endpoint, err = choose_in_time(balancer.pick, balancer, context(c, call))
     if endpoint then balancer:release(endpoint) end
   end
   if not endpoint then return nil, err end

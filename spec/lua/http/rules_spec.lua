@@ -425,6 +425,22 @@ describe("a policy written in Lua", function()
     assert.same({ { "GET", "/x", 0, "none", true, "k" }, { "GET", "/x", 1, bad, true, "k" } }, seen)
     for _, endpoint in ipairs(client:endpoints()) do assert.equal(0, endpoint.active) end
   end)
+
+  it("may wait for as long as the call has time", function()
+    local never, asked = neap.task.future(), 0
+    local client = http.client {
+      endpoints = { (serve(ok)) }, timeout = 0.01,
+      balancer = function()
+        asked = asked + 1
+        never:await()
+      end,
+    }
+    local res, err = client:get "/"
+    assert.is_nil(res)
+    assert.same({ "ETIMEDOUT", "total", 1 }, { err.code, err.timeout, asked })
+    local cluster = client:stats().cluster
+    assert.same({ 1, 0 }, { cluster.calls, cluster.concurrency.inflight })
+  end)
 end)
 
 describe("a policy's hook", function()
