@@ -319,12 +319,26 @@ static int http_statuses(lua_State *L)
     return 1;
 }
 
+/* break_off(req): an answer that was begun and cannot be brought to its end; so that the client
+ * knows it is not whole. */
+static int http_break_off(lua_State *L)
+{
+    struct np_http_req *r = np_http_req_check(L, 1);
+    struct np_http_exchange *x = r->x;
+    if (!x || !r->answered) return 0;
+    np_http_req_detach(r, NEAP_ECLOSED);
+    np_http_abort(x);
+    return 0;
+}
+
 void np_http_add_forward(lua_State *L)
 {
     static const luaL_Reg methods[] = {{"pass", held_pass}, {"drop", held_drop}, {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__gc", held_drop}, {"__close", held_drop}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {
-        {"forward", http_forward}, {"statuses", http_statuses}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"forward", http_forward},
+                                         {"break_off", http_break_off},
+                                         {"statuses", http_statuses},
+                                         {NULL, NULL}};
     np_type_new(L, HELD, methods, meta);
     np_type_new(L, NP_HTTP_STATUSES, NULL, NULL);
     luaL_setfuncs(L, functions, 0);

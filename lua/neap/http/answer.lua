@@ -100,6 +100,9 @@ local dropped = {
   ["content-length"] = true,
 }
 
+---The headers that are not of one connection.
+---@param headers table<string, any> by lower-case name
+---@return table<string, any>
 local function end_to_end(headers)
   local named = {}
   for name in (headers["connection"] or ""):gmatch "[^,%s]+" do named[name:lower()] = true end
@@ -109,6 +112,7 @@ local function end_to_end(headers)
   end
   return out
 end
+M.end_to_end = end_to_end
 
 ---Passes a client's response on: its status, its headers but for those of the connection, its body, which
 ---is streamed if it was not collected.

@@ -74,7 +74,7 @@ local M = {}
 ---@field rate_limit? neap.http.RateLimitOptions|false default false
 ---@field health? neap.health.Options active checks of the endpoints; default: none
 ---@field priority? neap.http.Priority of calls, sent as `x-neap-priority`; default: normal, and not sent
----@field fallback? neap.http.Fallback for calls that have no answer
+---@field fallback? neap.http.Fallback for calls, and forwarded requests, that have no answer
 ---@field timeout? number|false seconds for a call in all, retries and redirects included; default 30
 ---@field deadline? boolean tells the server the time left, as `x-neap-deadline`; see neap.http.deadline
 ---@field timeouts? neap.http.Timeouts of its phases

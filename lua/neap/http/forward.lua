@@ -4,10 +4,12 @@
 
 local client = require "neap.http.client"
 local core = require "neap.core.http"
+local fallback = require "neap.http.fallback"
 local forwarded = require "neap.http.forwarded"
 local gateway = require "neap.http.gateway"
 local priority = require "neap.http.priority"
 local proxy_env = require "neap.http.proxy_env"
+local relay = require "neap.http.relay"
 local schema = require "neap.schema"
 local task = require "neap.task"
 local upstream = require "neap.http.upstream"
@@ -26,6 +28,7 @@ local M = {}
 ---@field hash_key? string|number for a client whose balancer hashes
 ---@field subset? table<string, string> metadata that the endpoint must have
 ---@field priority? neap.http.Priority default: the request's `x-neap-priority`, or the client's
+---@field fallback? neap.http.Fallback answers where no upstream does; default: the client's
 
 local options = schema.new {
   target = { "string", min = 1 },
@@ -39,6 +42,7 @@ local options = schema.new {
   hash_key = "string|number",
   subset = { "map", of = "string" },
   priority = { "string", enum = priority.names },
+  fallback = "callable",
 }
 
 local DEFAULT_TIMEOUT = 30
@@ -132,6 +136,11 @@ local function target_with(req, prefix, opts)
   return prefix .. target
 end
 
+-- What gateway hands to a call: the target and the headers that change.
+local function head(req, through, opts)
+  return target_with(req, through.prefix, opts), changes(req, through.headers, opts)
+end
+
 local function send(req, place, through, prefix, opts, timeout, hold, c, name, value)
   if timeout == nil then timeout = opts.timeout end
   local way, err = way_to(place, through, timeout)
@@ -178,7 +187,7 @@ local function note_plain(through)
   if through.looked then return false end
   through.looked = true
   local to = through.upstream
-  if not to.balancer or to.scheme ~= "http" or through.prefix ~= "" then return false end
+  if through.fallback or not to.balancer or to.scheme ~= "http" or through.prefix ~= "" then return false end
   if through.way.proxy ~= false or through.timeout ~= DEFAULT_TIMEOUT then return false end
   if next(through.headers) then return false end
   for name in pairs(through.wire) do
@@ -187,6 +196,46 @@ local function note_plain(through)
   plain[through] = to.balancer
   lone[through] = core.may_forward_alone(to.balancer)
   return true
+end
+
+-- --- all others
+
+local function by_url(req, text, opts)
+  local origin, err = origin_of(text)
+  if not origin then return nil, err, true end
+  return send(req, origin.place, no_client, origin.prefix, opts)
+end
+
+local function by_client(req, through, opts)
+  if through.upstream.cluster then return gateway.forward(req, through, opts, send, head) end
+  return send(req, through.upstream.at, through, through.prefix, opts)
+end
+
+local function by_endpoint(req, to, opts)
+  local place = { scheme = "http", host = to.host, port = to.port, unix = not to.host and to.path or nil }
+  return send(req, place, no_client, "", opts)
+end
+
+local function is_endpoint(to)
+  if type(to) ~= "table" and type(to) ~= "userdata" then return false end
+  return type(to.host) == "string" or type(to.path) == "string"
+end
+
+-- Answers by the fallback for what had no answer.
+local function instead(answer, req, through, opts, err)
+  through = through or no_client
+  local res, why = fallback.answer({
+    fallback = answer,
+    wire = {
+      method = opts.method or req.method,
+      target = target_with(req, through.prefix or "", opts) or req.target,
+      headers = relay.headers(req, changes(req, through.headers, opts), opts.preserve_host),
+      body = opts.body,
+    },
+  }, err)
+  if not res then return nil, why end
+  local ok, gone = relay.pass(req, res)
+  return ok, gone
 end
 
 ---Answers a request with what an upstream answers to it. Waits until that is done.
@@ -211,27 +260,20 @@ function M.forward(req, to, opts)
     if done ~= false then return done, err end
   end
   opts = opts ~= nil and options:read(opts, 2) or none
+  local by_kind, through = by_endpoint, nil
   if type(to) == "string" then
-    local origin, err = origin_of(to)
-    if not origin then return nil, err end
-    local ok, why = send(req, origin.place, no_client, origin.prefix, opts)
-    return ok, why
-  end
-  if getmetatable(to) == client.class then
+    by_kind = by_url
+  elseif getmetatable(to) == client.class then
     if not to.upstream then error("to: the client has neither base nor service", 2) end
     if opts == none and note_plain(to) then return M.forward(req, to) end
-    if to.upstream.cluster then return gateway.forward(req, to, opts, send) end
-    local ok, why = send(req, to.upstream.at, to, to.prefix, opts)
-    return ok, why
-  end
-  local indexable = type(to) == "table" or type(to) == "userdata"
-  local host, path = indexable and to.host, indexable and to.path
-  if type(host) ~= "string" and type(path) ~= "string" then
+    by_kind, through = by_client, to
+  elseif not is_endpoint(to) then
     error("to: expected URL, client or endpoint, got " .. type(to), 2)
   end
-  local place = { scheme = "http", host = host, port = to.port, unix = not host and path or nil }
-  local ok, err = send(req, place, no_client, "", opts)
-  return ok, err
+  local ok, why, unanswered = by_kind(req, to, opts)
+  local answer = opts.fallback or through and through.fallback
+  if ok or not answer or not unanswered then return ok, why end
+  return instead(answer, req, through, opts, why)
 end
 
 return M

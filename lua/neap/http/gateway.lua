@@ -3,10 +3,12 @@
 ---
 --- A request is tried again when its method is idempotent and it has no body, or one that is small enough to
 --- be kept (`retry.max_body`); any request is, that surely reached no server. An answer whose status may be
---- retried is held at its head until the machine has said whether it is.
+--- retried is held at its head until the machine has said whether it is. Where the client hedges, what may be
+--- sent again goes by neap.http.relay.
 
 local core = require "neap.core.http"
 local priority = require "neap.http.priority"
+local relay = require "neap.http.relay"
 local resilience = require "neap.http.resilience"
 local retry_after = require "neap.http.retry_after"
 local runtime = require "neap.core.runtime"
@@ -31,6 +33,11 @@ local function with_body(req, opts, most)
   for key, value in next, opts do copy[key] = value end
   copy.plain = nil
   return copy
+end
+
+local function has_body(req)
+  local length = req:header "content-length"
+  return length and tonumber(length) ~= 0 or req:header "transfer-encoding" ~= nil
 end
 
 -- When it ends: the client's time, or the forwarding's, or the task's.
@@ -72,8 +79,8 @@ local function learn(through)
   through.reads_priority = rules.cluster.concurrency ~= false
   through.quick = plain
   -- nothing of a script's own on the way
-  through.hot = plain and not (up.chooser or up.backoff or up.sticky or rules.cluster.rate_limit)
-  if not through.hot then return end
+  through.hot = plain and not (up.chooser or up.backoff or up.sticky or up.hedges or rules.cluster.rate_limit)
+  if not through.hot or through.fallback then return end
   for method in next, MOSTLY_WITHOUT do
     if not rules.methods[method] then return end
   end
@@ -83,7 +90,7 @@ local function learn(through)
   }
 end
 
--- What a chooser is told.
+-- What a chooser is told, and what a call of neap.http.relay's is.
 local function call_of(req, opts, class, ends, brought)
   return {
     hash_key = opts.hash_key, subset = opts.subset, sticky = brought, priority = class, ends = ends,
@@ -124,12 +131,13 @@ local function go_on(f, ok, err, status, seconds, after)
     end
     if ok == false then
       if not endpoint then
-        ok, err = err:pass()
-        return ok, err
+        local unanswered
+        ok, err, unanswered = err:pass()
+        return ok, err, unanswered
       end
       err:drop()
     elseif not endpoint then
-      return nil, err
+      return nil, err, status -- whether the request is unanswered
     end
     local place = up:place(endpoint)
     local by = f.plain and place.host and quick or f.send
@@ -144,7 +152,7 @@ local function attempts(f, endpoint, within)
   local up = through.upstream
   if type(endpoint) ~= "userdata" then
     endpoint, within, f.number = resilience.first(up, f.call, f.c, endpoint)
-    if not endpoint then return nil, within end
+    if not endpoint then return nil, within, true end
   end
   local place = up:place(endpoint)
   local by = f.plain and place.host and quick or f.send
@@ -160,8 +168,8 @@ local Left = {
 
 local function by_chooser(f, wait)
   local left <close> = setmetatable(f, Left) -- luacheck: ignore 211
-  local ok, err = attempts(f, wait)
-  return ok, err
+  local ok, err, unanswered = attempts(f, wait)
+  return ok, err, unanswered
 end
 
 -- The hot case: no options, a method that rarely has a body, a plain client. Nothing is made for it but
@@ -171,7 +179,7 @@ local function hot(req, through, opts, send)
   local text = through.reads_priority and req:header(priority.HEADER)
   local class = text and classes[text] or through.priority
   local c, endpoint, within = up.cluster:pick(class, true, end_of(through.timeout))
-  if not c then return nil, endpoint end
+  if not c then return nil, endpoint, true end
   local held <close> = c -- luacheck: ignore 211
   local place, hold = up.places[endpoint] or up:place(endpoint), up.hold
   local ok, err, status, seconds, after
@@ -196,9 +204,11 @@ end
 ---@param through neap.http.Client one that has a cluster
 ---@param opts table as checked by neap.http.forward; `plain`: it is none
 ---@param send function one attempt of another than the plain kind
+---@param head function the target, if it is another than the request's, and what changes of the headers
 ---@return true? ok
 ---@return neap.Error? err
-function M.forward(req, through, opts, send)
+---@return boolean? unanswered of a failure: the request is as it was, but for its body
+function M.forward(req, through, opts, send, head)
   local up, rules, method = through.upstream, through.rules, opts.method or req.method
   if through.quick == nil then learn(through) end
   if through.hot and opts.plain and MOSTLY_WITHOUT[method] and rules.methods[method] then
@@ -207,19 +217,25 @@ function M.forward(req, through, opts, send)
   local safe, timeout = rules.methods[method] or false, opts.timeout
   if timeout == nil then timeout = through.timeout end
   local ends, class = end_of(timeout), class_of(req, through, opts)
-  if safe and up.hold and not opts.body and not MOSTLY_WITHOUT[method] then
+  if safe and (up.hold or up.hedges) and not opts.body and not MOSTLY_WITHOUT[method] then
     opts = with_body(req, opts, rules.max_body)
+  end
+  local brought = up.sticky and up.sticky:of(req)
+  if up.hedges and safe and (opts.body or not has_body(req)) then
+    local call = call_of(req, opts, class, ends, brought)
+    local ok, err, unanswered = relay.forward(req, through, opts, call, head(req, through, opts))
+    return ok, err, unanswered
   end
   local f = {
     req = req, through = through, opts = opts, send = send, number = 1,
     plain = opts.plain and through.quick, hold = safe and up.hold or nil,
-    brought = up.sticky and up.sticky:of(req),
+    brought = brought,
   }
-  if up.chooser or up.backoff then f.call = call_of(req, opts, class, ends, f.brought) end
+  if up.chooser or up.backoff then f.call = call_of(req, opts, class, ends, brought) end
   local begin = up.chooser and up.cluster.begin or up.cluster.pick
   local endpoint, within
-  f.c, endpoint, within = begin(up.cluster, class, safe, ends, opts.hash_key, opts.subset, f.brought)
-  if not f.c then return nil, endpoint end
+  f.c, endpoint, within = begin(up.cluster, class, safe, ends, opts.hash_key, opts.subset, brought)
+  if not f.c then return nil, endpoint, true end
   if up.chooser then return by_chooser(f, endpoint) end
   return attempts(f, endpoint, within)
 end

@@ -33,8 +33,10 @@ local M = {}
 ---@field shadow? boolean
 
 ---A second request to another endpoint when the answer is later than nearly all were lately, inside the
----budget of the retries; the first good answer wins, the other is cancelled. For safe calls alone;
----`req:forward` does not hedge.
+---budget of the retries; the first good answer wins, the other is cancelled. For safe calls alone, and for
+---requests that are forwarded (`req:forward`) when they are safe and have no body or a kept one (see
+---`retry.max_body`). What is forwarded by a client that hedges passes through Lua, piece by piece: it costs
+---more, its handler's task waits, and 1xx answers are not passed on.
 ---@class neap.http.HedgeOptions
 ---@field quantile? number of the service's latencies that is waited; default 0.95
 ---@field min_delay? number seconds that are waited at least; default 0.001

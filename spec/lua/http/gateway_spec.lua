@@ -203,4 +203,78 @@ describe("forwarding by a client with rules", function()
       assert.equal(first, got)
     end
   end)
+
+  -- The URL of a gateway whose client has this fallback.
+  local function with_fallback(fallback, endpoints, more)
+    local opts = { endpoints = endpoints or {}, fallback = fallback, retry = at_once }
+    for k, v in pairs(more or {}) do opts[k] = v or nil end
+    return (gateway(opts))
+  end
+
+  it("answers by the client's fallback where no upstream does", function()
+    local seen
+    local function fallback(err, request)
+      seen = { err.code, request.method, request.target, request.headers["x-a"] }
+      return "instead"
+    end
+    local res = http.get(with_fallback(fallback) .. "/p?q=1", { headers = { ["x-a"] = "1" } })
+    assert.same({ 200, "instead" }, { res.status, res.body })
+    assert.same({ "ENOENDPOINT", "GET", "/p?q=1", "1" }, seen)
+    assert.equal("instead", http.post(with_fallback(fallback, { refusing() }), { body = "x" }).body)
+    assert.same({ "ECONNREFUSED", "POST" }, { seen[1], seen[2] })
+    local hole = serve(function() task.future():await() end)
+    assert.equal("instead", http.get(with_fallback(fallback, { hole }, { timeout = 0.05 })).body)
+    assert.equal("ETIMEDOUT", seen[1])
+    assert.equal("instead", http.get(with_fallback(fallback, {}, { hedge = true })).body)
+  end)
+
+  it("leaves what was answered, badly or not, as it is", function()
+    local asked = 0
+    local function fallback()
+      asked = asked + 1
+      return "instead"
+    end
+    local good, bad = serve(function() return "good" end), serve(function() return 503, "bad" end)
+    local url = with_fallback(fallback, { good })
+    for _ = 1, 3 do assert.equal("good", http.get(url).body) end
+    assert.equal("bad", http.get(with_fallback(fallback, { bad })).body)
+    assert.equal(0, asked)
+  end)
+
+  it("falls back again and again, by clients that were plain else, too", function()
+    local balancer = assert(neap.balancer.new("round_robin", { endpoints = { refusing() } }))
+    local url = with_fallback(function() return { status = 203, body = { a = 1 } } end, false,
+      { endpoints = false, balancer = balancer, retry = false })
+    for _ = 1, 3 do
+      local res = http.get(url)
+      assert.same({ 203, 1 }, { res.status, res:json().a })
+    end
+    local first = refusing()
+    url = with_fallback(function() return "instead" end, { first })
+    for _ = 1, 3 do assert.equal("instead", http.get(url).body) end
+  end)
+
+  it("takes a forwarding's fallback before the client's", function()
+    local function late() return "late" end
+    local url = gateway({ endpoints = {}, fallback = function() return "client's" end }, { fallback = late })
+    assert.equal("late", http.get(url).body)
+    local to = "http://" .. refusing()
+    url = "http://" .. serve(function(req) return req:forward(to, { fallback = late }) end)
+    assert.equal("late", http.get(url).body)
+    assert.equal("", http.head(url).body)
+  end)
+
+  it("may answer by another client's response, which streams", function()
+    local spare = http.client { endpoints = { (serve(function() return "spare" end)) } }
+    local url = with_fallback(function(_, request) return spare:get(request.target, { stream = true }) end)
+    assert.equal("spare", http.get(url).body)
+    nothing_in_flight(spare)
+  end)
+
+  it("fails as it did where the fallback has nothing, and with 500 where that raises", function()
+    assert.equal(503, http.get(with_fallback(function() end)).status)
+    assert.equal(502, http.get(with_fallback(function() end, { refusing() })).status)
+    assert.equal(500, http.get(with_fallback(function() error "mine" end)).status)
+    assert.equal(500, http.get(with_fallback(function() return 5 end)).status)
+  end)
 end)
