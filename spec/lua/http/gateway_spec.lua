@@ -238,6 +238,12 @@ describe("forwarding by a client with rules", function()
     local url = with_fallback(fallback, { good })
     for _ = 1, 3 do assert.equal("good", http.get(url).body) end
     assert.equal("bad", http.get(with_fallback(fallback, { bad })).body)
+    local broken = serve(function(req)
+      req:start(200, nil, 10)
+      req:write "some"
+    end)
+    local _, err = http.get(with_fallback(fallback, { broken }))
+    assert.equal("ECONNRESET", err and err.code)
     assert.equal(0, asked)
   end)
 

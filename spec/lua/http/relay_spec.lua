@@ -89,7 +89,7 @@ describe("forwarding by a client that hedges", function()
 
   it("sends a small body to both, and a larger one to none but the first", function()
     local retry = { budget = 10, backoff = 0, max_body = 8 }
-    local url, client, a = pair({ retry = retry }, nil, { timeout = 0.2 })
+    local url, client, a = pair({ retry = retry }, nil, { timeout = 1 })
     for _ = 1, 4 do assert.equal("bsmall", http.put(url, { body = "small" }).body) end
     local statuses = {}
     local before = a.begun
@@ -100,7 +100,7 @@ describe("forwarding by a client that hedges", function()
   end)
 
   it("does not hedge what may not be made twice", function()
-    local url, client = pair(nil, nil, { timeout = 0.2 })
+    local url, client = pair(nil, nil, { timeout = 1 })
     local before, statuses = client:stats().cluster.hedges, {}
     for i = 1, 2 do statuses[i] = http.post(url, { body = "x" }).status end
     table.sort(statuses)
