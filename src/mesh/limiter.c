@@ -65,6 +65,7 @@ const char *np_limiter_problem(const struct np_limiter_options *opts)
     np_limiter_fill_defaults(&o);
     if (o.burst < 1) return "burst: at least 1";
     if (o.window_ns < 0) return "window: above 0";
+    if ((uint64_t)o.window_ns > NP_LIMITER_MAX_UNITS) return "window: at most 36 years";
     if (o.algorithm == NP_SLIDING_WINDOW && capacity(&o) < 1)
         return "window: rate times window is below 1, so nothing would ever pass";
     double span = capacity(&o) / o.rate * 1e9;

@@ -457,6 +457,7 @@ static void what_cannot_be_is_refused(void **state)
         {.rate = 1, .burst = 0.5, .queue = -1},
         {.rate = 1, .burst = NAN, .queue = -1},
         {.rate = 1, .window_ns = -1, .queue = -1},
+        {.algorithm = NP_SLIDING_WINDOW, .rate = 1, .window_ns = INT64_MAX, .queue = -1},
         {.algorithm = NP_SLIDING_WINDOW, .rate = 0.1, .queue = -1},
         {.rate = 1e-12, .burst = 1000, .queue = -1},
         {.algorithm = NP_LEAKY_BUCKET, .rate = 1e-9, .queue = 1e9},
