@@ -157,6 +157,21 @@ describe("a balancer", function()
     assert.equal("ENOENDPOINT", err.code)
   end)
 
+  it("takes lists of ten thousand as quickly as short ones, each for its length", function()
+    local many = {}
+    for i = 1, 10000 do many[i] = ("10.3.%d.%d:1"):format(i // 256, i % 256) end
+    local b <close> = assert(balancer.new("p2c", { endpoints = many }))
+    local picked = b:pick()
+    for _ = 1, 20 do b:update(many) end -- the watchdog ends what compares all with all
+    assert.equal(1, picked.active)
+    local active = 0
+    for _, n in ipairs(b:all().active) do active = active + n end
+    assert.equal(1, active)
+    b:release(picked)
+    assert.has_error(function() b:update { many[1], many[2], many[1] } end)
+    assert.equal(10000, #b:all())
+  end)
+
   it("takes another list and keeps the statistics of who stays", function()
     local b <close> = assert(balancer.new("round_robin", { endpoints = { "a:1", "b:2" } }))
     local e = b:pick { exclude = { b:endpoints()[2] } }
