@@ -11,9 +11,9 @@
 --- Adaptive: the gradient controller of Netflix's concurrency-limits and Envoy's adaptive concurrency. In a
 --- window the median of the latency is compared with the latency without queues: limit = gradient × limit +
 --- √limit, where the gradient, 0.5 to 2, is (that latency + buffer) / median. Answers of overload shrink it
---- by a factor where they are more than a twentieth. Priority classes share it: sheddable may fill half of it, low 70 %, normal 90 %, high all,
---- critical a tenth more. Of one name there is one for all workers of a host, and it stays what it is
---- through a reload; the options of who comes last hold.
+--- by a factor where they are more than a twentieth. Priority classes share it: sheddable may fill half of
+--- it, low 70 %, normal 90 %, high all, critical a tenth more. Of one name there is one for all workers of a
+--- host, and it stays what it is through a reload; the options of who comes last hold.
 ---
 --- With `max_waiting`, who finds no room waits: the highest class first, and in a class who came first. When
 --- the queue is full, whoever came last of a lower class gives way. Each worker has a queue of its own.
@@ -83,7 +83,8 @@ Concurrency.__name = "neap.concurrency"
 ---@return neap.Concurrency? limit
 ---@return neap.Error? err ELIMIT: too many names; ENOMEM
 function M.new(opts)
-  local inner, err = core.new(opts)
+  local ok, inner, err = pcall(core.new, opts)
+  if not ok then error((tostring(inner):gsub("^%S+:%d+: ", "")), 2) end
   if not inner then return nil, err end
   return setmetatable({ core = inner }, Concurrency)
 end

@@ -65,7 +65,11 @@ local methods = core.methods
 ---@param opts neap.limiter.Options
 ---@return neap.Limiter? limiter
 ---@return neap.Error? err ELIMIT: too many names; ENOMEM
-function M.new(opts) return core.new(opts) end
+function M.new(opts)
+  local ok, made, err = pcall(core.new, opts)
+  if not ok then error((tostring(made):gsub("^%S+:%d+: ", "")), 2) end
+  return made, err
+end
 
 ---What a middleware takes besides; as of a server's `rate_limit`.
 ---@class neap.limiter.MiddlewareOptions : neap.limiter.Options

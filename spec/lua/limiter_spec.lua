@@ -180,6 +180,8 @@ describe("neap.limiter", function()
 
   it("refuses what it does not know", function()
     assert.has_error(function() neap.limiter.new() end)
+    local _, where = pcall(function() neap.limiter.new { rate = 0 } end)
+    assert.matches("limiter_spec.lua:%d+: opts.rate: above 0", where)
     assert.error_matches(function() neap.limiter.new {} end, "opts.rate: above 0")
     assert.error_matches(function() neap.limiter.new { rate = 1, brust = 1 } end, "opts.brust")
     assert.error_matches(function() neap.limiter.new { rate = "1" } end, "opts.rate")

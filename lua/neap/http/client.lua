@@ -340,8 +340,10 @@ end
 function Client:update(endpoints)
   local opts = self.opts
   if not opts.endpoints then error("the client was not made from a list of endpoints", 2) end
-  local chooser = self.upstream.chooser
-  local ok, err = self.upstream.cluster:update(endpoints)
+  schema.arg("endpoints", endpoints, "table")
+  local chooser, cluster = self.upstream.chooser, self.upstream.cluster
+  local fine, ok, err = pcall(cluster.update, cluster, endpoints)
+  if not fine then error((tostring(ok):gsub("^%S+:%d+: ", "")), 2) end
   if ok and chooser then ok, err = chooser.balancer:update(endpoints) end
   if not ok then return nil, err end
   opts.endpoints = endpoints
