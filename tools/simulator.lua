@@ -2,8 +2,8 @@
 -- and puts their tables into docs/simulator.md, between `<!-- results NAME -->` and `<!-- end -->`.
 --
 -- The results are the same for one seed, so running it again changes nothing unless a policy has changed.
--- With --check nothing is written; the exit code says whether what stands there is what would be written. NEAP is
--- the program; default scripts/neap.
+-- With --check nothing is written; the exit code says whether what stands there is what would be written.
+-- NEAP is the program; default scripts/neap.
 
 local check = arg[1] == "--check"
 local neap = arg[check and 2 or 1] or os.getenv "NEAP" or "scripts/neap"

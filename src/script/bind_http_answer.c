@@ -147,8 +147,7 @@ void np_http_answer_error(struct np_log *log, struct np_http_exchange *x, enum n
                           const char *why)
 {
     int status = status_of(NULL, err);
-    if (status == 500)
-        np_logf(log, NP_LOG_ERROR, "%s: %s", neap_err_name(err), why ? why : "");
+    if (status == 500) np_logf(log, NP_LOG_ERROR, "%s: %s", neap_err_name(err), why ? why : "");
     answer_plain(x, status, 0);
 }
 

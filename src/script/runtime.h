@@ -64,7 +64,7 @@ struct np_runtime {
     struct np_threads
         *threads; /* "neap.thread": the host's pool, any thread; NULL: there is none */
     struct np_append_set *appends; /* access logs: the host's, any thread; NULL: there are none */
-    struct np_commons *commons; /* rules by name: the host's, any thread; NULL: there are none */
+    struct np_commons *commons;    /* rules by name: the host's, any thread; NULL: there are none */
     struct np_onces *onces; /* "neap.worker".once: the host's, any thread; NULL: there is none */
     const struct np_runtime_ops *ops; /* NULL where a test made the state */
     unsigned workers;                 /* how many there are; at least 1 */

@@ -128,7 +128,9 @@ describe("a forward that ends its handler", function()
     end)
     local closed = false
     through(function(req, client)
-      local held <close> = setmetatable({}, { __close = function() closed = true end }) -- luacheck: ignore 211
+      local held <close> = setmetatable({}, { -- luacheck: ignore 211
+        __close = function() closed = true end,
+      })
       return req:forward(client)
     end, function() return tostring(closed) end, function(gateway)
       assert.equal("false", http.get(url_of(gateway)).body)
