@@ -279,6 +279,12 @@ describe("neap.health", function()
       })
       assert.matches("a mistake", changed().why)
       assert.equal(1, c:stats().http_failures)
+      local mute = setmetatable({}, { __tostring = function() error "no words" end })
+      c, changed = assert(check {
+        endpoints = { "10.1.1.4:1" }, fall = 1, interval = LONG, type = function() error(mute) end,
+      })
+      assert.matches("cannot be described", changed().why)
+      assert.equal(1, c:stats().http_failures)
       c, changed = assert(check {
         endpoints = { "10.1.1.3:1" }, fall = 1, interval = LONG, timeout = 0.005,
         type = function() task.sleep(LONG) end,

@@ -190,6 +190,7 @@ local function custom(opts)
 end
 
 local function with_traceback(err)
+  if not pcall(tostring, err) then return "what it raised cannot be described" end
   if type(err) ~= "string" then return err end
   return debug.traceback(err, 2)
 end
