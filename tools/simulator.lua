@@ -14,7 +14,7 @@ local PLOTS = "docs/simulator"
 local function read_file(path)
   local file = io.open(path, "rb")
   if not file then return nil end
-  local text = file:read "a"
+  local text = file:read "*a"
   file:close()
   return text
 end
@@ -27,7 +27,7 @@ end
 
 local function output_of(command)
   local pipe = assert(io.popen(command))
-  local text = pipe:read "a"
+  local text = pipe:read "*a"
   assert(pipe:close(), command)
   return text
 end
@@ -66,4 +66,4 @@ page = page:gsub("(<!%-%- results ([%w_]+) %-%->\n).-(<!%-%- end %-%->)", functi
 end)
 os.execute(("rm -r '%s'"):format(dir))
 put(PAGE, page)
-os.exit(not (check and stale))
+os.exit(check and stale and 1 or 0)
