@@ -4,8 +4,10 @@
  * The checks of one name are one object for all workers and for the code before and after a reload,
  * so that neither a hand-over nor a reload forgets what is known; but one at a time drives it: who
  * holds the claim of that name (neap.worker), between `start` and `halt`. Nobody else touches it:
- * a worker that was stuck, and finds that another has taken its place, leaves it alone.
+ * a worker that was stuck, and finds that another has taken its place, leaves it alone. Whose it is
+ * is asked, and the checks are used, under a lock, within which nothing of Lua's is called.
  */
+#include <pthread.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -24,8 +26,9 @@
 
 /* What the workers share. */
 struct shared {
+    pthread_mutex_t lock;
     struct np_check *check;
-    _Atomic(const void *) driver; /* a box; NULL: nobody */
+    const void *driver; /* a box; NULL: nobody */
 };
 
 struct box {
@@ -48,6 +51,7 @@ static enum neap_err make(void *arg, void **object, struct neap_errinfo *info)
         np_free(s);
         return np_err_plain(info, err);
     }
+    pthread_mutex_init(&s->lock, NULL);
     *object = s;
     return NEAP_OK;
 }
@@ -56,6 +60,7 @@ static void destroy(void *object)
 {
     struct shared *s = object;
     np_check_free(s->check, 0);
+    pthread_mutex_destroy(&s->lock);
     np_free(s);
 }
 
@@ -71,22 +76,32 @@ static struct box *check_any(lua_State *L)
     return luaL_checkudata(L, 1, TYPE);
 }
 
-static bool drives(const struct box *b)
+static struct shared *shared_of(const struct box *b)
 {
-    const struct shared *s = b->driving ? b->rule->object : NULL;
-    return s && atomic_load_explicit(&s->driver, memory_order_acquire) == b;
+    return b->rule->object;
 }
 
-static struct box *check_driving(lua_State *L)
+static void leave(const struct box *b)
 {
-    struct box *b = check_any(L);
-    if (!drives(b)) np_misuse(L, "these checks are not driven here");
-    return b;
+    pthread_mutex_unlock(&shared_of(b)->lock);
 }
 
-static struct np_check *checks(const struct box *b)
+/* The checks, locked until `leave`; NULL, and not locked: they are not driven here. */
+static struct np_check *enter(const struct box *b)
 {
-    return ((struct shared *)b->rule->object)->check;
+    if (!b->driving) return NULL;
+    struct shared *s = shared_of(b);
+    pthread_mutex_lock(&s->lock);
+    if (s->driver == b) return s->check;
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static struct np_check *must_enter(lua_State *L, const struct box *b)
+{
+    struct np_check *c = enter(b);
+    if (c == NULL) np_misuse(L, "these checks are not driven here");
+    return c;
 }
 
 /* --- options */
@@ -188,16 +203,18 @@ static void halt(struct box *b)
 {
     enum np_check_state state;
     if (!b->driving) return;
-    bool mine = drives(b);
+    struct np_check *c = enter(b);
     int64_t now = np_loop_now(b->loop);
     np_at_close_remove(&b->at_close);
     for (size_t i = 0; i < b->opts.concurrency; i++) {
         struct np_check_entry *t = b->running[i];
         b->running[i] = NULL;
-        if (t != NULL && mine) (void)np_check_done(checks(b), t, NP_CHECK_CANCELED, now, &state);
+        if (t != NULL && c != NULL) (void)np_check_done(c, t, NP_CHECK_CANCELED, now, &state);
     }
-    struct shared *s = b->rule->object;
-    if (mine) atomic_store_explicit(&s->driver, NULL, memory_order_release);
+    if (c != NULL) {
+        shared_of(b)->driver = NULL;
+        leave(b);
+    }
     b->driving = false;
 }
 
@@ -213,11 +230,13 @@ static int health_start(lua_State *L)
     struct box *b = check_any(L);
     if (b->rule == NULL) np_misuse(L, "these checks are closed");
     if (b->driving) return 0;
-    struct shared *s = b->rule->object;
+    struct shared *s = shared_of(b);
     int64_t now = now_of(L);
-    atomic_store_explicit(&s->driver, b, memory_order_seq_cst);
+    pthread_mutex_lock(&s->lock);
+    s->driver = b;
     np_check_take_over(s->check, now);
     enum neap_err err = np_check_set(s->check, &b->opts, now);
+    pthread_mutex_unlock(&s->lock);
     if (err) return np_fail(L, err, NULL);
     b->driving = true;
     b->at_close.fn = on_state_close;
@@ -286,11 +305,14 @@ static int health_read(lua_State *L)
 /* c:poll([anew]): takes the service's newest instances, or what was read */
 static int health_poll(lua_State *L)
 {
-    struct box *b = check_driving(L);
+    struct box *b = check_any(L);
+    struct np_check *c = must_enter(L, b);
     bool changed = false;
     struct np_snapshot *set = b->up ? np_upstream_poll(b->up, &changed) : b->set;
-    if (set == NULL || !(changed || b->missing || lua_toboolean(L, 2))) return 0;
-    b->missing = np_check_update(checks(b), set, now_of(L)) != NEAP_OK;
+    if (set != NULL && (changed || b->missing || lua_toboolean(L, 2))) {
+        b->missing = np_check_update(c, set, now_of(L)) != NEAP_OK;
+    }
+    leave(b);
     return 0;
 }
 
@@ -308,11 +330,14 @@ static size_t free_place(const struct box *b)
  */
 static int health_next(lua_State *L)
 {
-    struct box *b = check_driving(L);
+    struct box *b = check_any(L);
+    struct np_check *c = must_enter(L, b);
     int64_t wait = NP_TIME_NEVER;
     size_t place = free_place(b);
     struct np_check_entry *t =
-        place < b->opts.concurrency ? np_check_next(checks(b), now_of(L), &wait) : NULL;
+        place < b->opts.concurrency ? np_check_next(c, now_of(L), &wait) : NULL;
+    struct np_endpoint *e = t ? np_check_endpoint(t) : NULL;
+    leave(b);
     if (t == NULL) {
         lua_pushnil(L);
         if (wait == NP_TIME_NEVER) return 1;
@@ -320,7 +345,7 @@ static int health_next(lua_State *L)
         return 2;
     }
     b->running[place] = t; /* given back by halt, should the next line raise */
-    np_endpoint_push(L, np_check_endpoint(t));
+    np_endpoint_push(L, e);
     lua_pushinteger(L, (lua_Integer)place + 1);
     return 2;
 }
@@ -328,7 +353,7 @@ static int health_next(lua_State *L)
 /* c:done(place, result) → the new state and the old one, if it has changed */
 static int health_done(lua_State *L)
 {
-    struct box *b = check_driving(L);
+    struct box *b = check_any(L);
     lua_Integer place = luaL_checkinteger(L, 2);
     const char *result = luaL_checkstring(L, 3);
     int r = 0;
@@ -336,11 +361,15 @@ static int health_done(lua_State *L)
         r++;
     luaL_argcheck(L, r < NP_CHECK_RESULTS, 3, "no such result");
     luaL_argcheck(L, place >= 1 && place <= (lua_Integer)b->opts.concurrency, 2, "no such place");
+    struct np_check *c = must_enter(L, b);
     struct np_check_entry *t = b->running[place - 1];
-    luaL_argcheck(L, t != NULL, 2, "no check runs there");
-    enum np_check_state state, before = np_check_look(t).state;
+    enum np_check_state state = NP_CHECK_UNKNOWN;
+    enum np_check_state before = t ? np_check_look(t).state : NP_CHECK_UNKNOWN;
     b->running[place - 1] = NULL;
-    if (!np_check_done(checks(b), t, (enum np_check_result)r, now_of(L), &state)) return 0;
+    bool changed = t && np_check_done(c, t, (enum np_check_result)r, now_of(L), &state);
+    leave(b);
+    luaL_argcheck(L, t != NULL, 2, "no check runs there");
+    if (!changed) return 0;
     lua_pushstring(L, np_check_state_name(state));
     lua_pushstring(L, np_check_state_name(before));
     return 2;
@@ -378,11 +407,16 @@ static void push_endpoints(lua_State *L, const struct np_check *c)
 static int health_stats(lua_State *L)
 {
     struct box *b = check_any(L);
+    struct np_check *c = enter(b);
+    struct np_check_counters n = {0};
+    if (c != NULL) {
+        n = np_check_counters(c);
+        leave(b);
+    }
     lua_createtable(L, 0, 16);
-    lua_pushboolean(L, drives(b));
+    lua_pushboolean(L, c != NULL);
     lua_setfield(L, -2, "leader");
-    if (!drives(b)) return 1;
-    struct np_check_counters n = np_check_counters(checks(b));
+    if (c == NULL) return 1;
     np_set_count(L, "checks", n.checks);
     np_set_count(L, "successes", n.results[NP_CHECK_OK]);
     np_set_count(L, "http_failures", n.results[NP_CHECK_HTTP_FAILED]);
@@ -395,8 +429,9 @@ static int health_stats(lua_State *L)
     np_set_count(L, "running", n.running);
     lua_pushnumber(L, np_to_seconds(n.late_ns));
     lua_setfield(L, -2, "late");
-    push_endpoints(L, checks(b));
+    push_endpoints(L, c); /* only who drives them changes them, which is this thread … */
     lua_setfield(L, -2, "endpoints");
+    if (enter(b) != NULL) leave(b); /* … and who takes them over has seen that this is done */
     return 1;
 }
 
