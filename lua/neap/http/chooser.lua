@@ -69,28 +69,40 @@ local function context(c, call)
   }
 end
 
--- In a task of its own, for a policy may wait: until the call's time is over and no longer.
-local function guarded(choose, balancer, ctx)
-  local ok, endpoint, err = pcall(choose, balancer, ctx)
-  if not ok and task.cancelled() then error(endpoint, 0) end
-  return ok, endpoint, err
-end
-
-local function choose_in_time(choose, balancer, ctx)
-  if not ctx.deadline then return choose(balancer, ctx) end
-  local ok, endpoint, err = task.spawn_within(ctx.deadline, guarded, choose, balancer, ctx):await()
-  if ok == false then error(endpoint, 0) end
-  if not ok then
-    endpoint.timeout = "total"
-    return nil, endpoint
+-- Picks, and begins the attempt in the same turn, so that the next pick sees it in flight.
+local function pick_and_start(self, c, call, ctx)
+  local balancer, endpoint, err = self.balancer, nil, nil
+  if balancer.choose then
+    endpoint, err = balancer:choose(ctx)
+  else -- one of somebody's own: it has chosen; what is in flight is the cluster's to count
+    endpoint, err = balancer:pick(ctx)
+    if endpoint then balancer:release(endpoint) end
   end
-  return endpoint, err
+  if not endpoint then
+    if err then return nil, err end
+    return c:start()
+  end
+  local chosen = call.chosen
+  if not chosen then
+    chosen = {}
+    call.chosen = chosen
+  end
+  chosen[c:attempts() + 1] = { endpoint, runtime.monotonic() }
+  return c:start(endpoint)
 end
 
----The next attempt's endpoint. Nil without an error: the cluster is to pick.
+local function guarded(...)
+  local ok, endpoint, timeout, number = pcall(pick_and_start, ...)
+  if not ok and task.cancelled() then error(endpoint, 0) end
+  return ok, endpoint, timeout, number
+end
+
+---Begins the next attempt on the endpoint that the policy picks, or, where it says nothing, on the cluster's
+---choice. In a task of its own, for a policy may wait: until the call's time is over and no longer.
 ---@return neap.Endpoint? endpoint
----@return neap.Error? err
-function Chooser:choose(cluster, c, call)
+---@return number|neap.Error? timeout
+---@return integer? number
+function Chooser:start(cluster, c, call)
   local balancer = self.balancer
   if self.stands then
     local now = balancer:endpoints()
@@ -100,21 +112,14 @@ function Chooser:choose(cluster, c, call)
       if not ok then return nil, err end
     end
   end
-  local endpoint, err
-  if balancer.choose then
-    endpoint, err = choose_in_time(balancer.choose, balancer, context(c, call))
-  else -- one of somebody's own: it has chosen; what is in flight is the cluster's to count
-    endpoint, err = choose_in_time(balancer.pick, balancer, context(c, call))
-    if endpoint then balancer:release(endpoint) end
-  end
-  if not endpoint then return nil, err end
-  local chosen = call.chosen
-  if not chosen then
-    chosen = {}
-    call.chosen = chosen
-  end
-  chosen[c:attempts() + 1] = { endpoint, runtime.monotonic() }
-  return endpoint
+  local ctx = context(c, call)
+  if not ctx.deadline then return pick_and_start(self, c, call, ctx) end
+  local future = task.spawn_within(ctx.deadline, guarded, self, c, call, ctx)
+  local ok, endpoint, timeout, number = future:await()
+  if ok == false then error(endpoint, 0) end
+  if ok then return endpoint, timeout, number end
+  endpoint.timeout = "total"
+  return nil, endpoint
 end
 
 ---An attempt has ended, which the policy may want to hear.

@@ -42,9 +42,7 @@ end
 local function start(up, call, c)
   local chooser = up.chooser
   if not chooser then return c:start() end
-  local endpoint, err = chooser:choose(up.cluster, c, call)
-  if not endpoint and err then return nil, err end
-  return c:start(endpoint)
+  return chooser:start(up.cluster, c, call)
 end
 M.start = start
 
