@@ -330,7 +330,7 @@ describe("the shipped default", function()
   for _, name in ipairs { "slow_one_of_ten", "black_hole" } do
     it("beats round robin and P2C in " .. name, function()
       local scenario_of = dofile(("examples/sim/%s.lua"):format(name))
-      scenario_of.duration = 40
+      scenario_of.duration = 25
       local r = neap.sim.run(scenario_of)
       for _, other in ipairs { "round_robin", "p2c" } do
         assert.is_true(r.default.p99 < r[other].p99,

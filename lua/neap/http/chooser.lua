@@ -71,7 +71,8 @@ end
 
 -- Picks, and begins the attempt in the same turn, so that the next pick sees it in flight.
 local function pick_and_start(self, c, call, ctx)
-  local balancer, endpoint, err = self.balancer, nil, nil
+  local balancer = self.balancer
+  local endpoint, err
   if balancer.choose then
     endpoint, err = balancer:choose(ctx)
   else -- one of somebody's own: it has chosen; what is in flight is the cluster's to count
