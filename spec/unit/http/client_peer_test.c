@@ -339,8 +339,8 @@ static enum neap_err one_call(struct np_loop *loop, struct np_http_client *c, in
 
 static enum neap_err converse(void *arg)
 {
-    static const struct np_http_server_handler handler = {serve_hello, serve_nothing, serve_end,
-                                                          serve_drain, serve_end,     serve_closed};
+    static const struct np_http_server_handler handler = {
+        serve_hello, serve_nothing, serve_end, serve_drain, serve_end, serve_closed, NULL};
     struct np_loop loop;
     struct np_http_server *s = NULL;
     struct np_http_client *c = NULL;

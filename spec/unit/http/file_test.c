@@ -53,8 +53,8 @@ static void shop_closed(struct np_http_server *s, void *arg)
     if (t->f) np_loop_stop(&t->f->loop);
 }
 
-static const struct np_http_server_handler shop_handler = {shop_request, not_body, not_told,
-                                                           not_drained,  not_told, shop_closed};
+static const struct np_http_server_handler shop_handler = {
+    shop_request, not_body, not_told, not_drained, not_told, shop_closed, NULL};
 
 static void put(struct shop *t, const char *name, size_t n)
 {

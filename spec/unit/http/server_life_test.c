@@ -312,8 +312,8 @@ static void ear_closed(struct np_stream *s)
 /* Serves a few requests on a loop of its own, coping; every path ends with all memory free. */
 static enum neap_err serve(void *arg)
 {
-    static const struct np_http_server_handler handler = {meek_request, meek_body,  meek_body_end,
-                                                          meek_drain,   meek_abort, meek_closed};
+    static const struct np_http_server_handler handler = {
+        meek_request, meek_body, meek_body_end, meek_drain, meek_abort, meek_closed, NULL};
     static const struct np_stream_handler ear = {.on_close = ear_closed};
     static const char text[] =
         GET("/hello") GET("/pieces") "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"

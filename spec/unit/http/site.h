@@ -123,8 +123,8 @@ static inline void site_closed(struct np_http_server *s, void *arg)
     np_loop_stop(&t->f->loop);
 }
 
-static const struct np_http_server_handler site_handler = {site_request, site_body,  site_body_end,
-                                                           site_drain,   site_abort, site_closed};
+static const struct np_http_server_handler site_handler = {
+    site_request, site_body, site_body_end, site_drain, site_abort, site_closed, NULL};
 
 static inline void site_open(struct fix *f, struct site *t, const struct np_http_server_options *o)
 {
